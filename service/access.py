@@ -1,0 +1,53 @@
+"""Which scope each route needs, and whether a request has it. A route that is not in the table does not start."""
+
+from fastapi import FastAPI, Request
+from starlette.routing import Route
+
+from .errors import ApiError
+from .keys import KeyFile, KeyFileError, Scope
+
+# None: open to everybody, since it tells nothing of the users' texts.
+REQUIRED: dict[tuple[str, str], Scope | None] = {
+    ("GET", "/"): None,
+    ("GET", "/docs"): None,
+    ("GET", "/openapi.json"): None,
+    ("GET", "/healthz"): None,
+    ("GET", "/readyz"): None,
+    ("GET", "/metrics"): "read",
+    ("GET", "/v1/model"): "read",
+    ("GET", "/v1/models"): "read",
+    ("POST", "/v1/classify"): "read",
+    ("POST", "/v1/classify/batch"): "read",
+    ("POST", "/v1/feedback"): "label",
+    ("POST", "/v1/models/{version}/activate"): "admin",
+}
+
+
+def check_routes(app: FastAPI) -> None:
+    """Raises LookupError for a route without a rule."""
+    for route in app.routes:
+        if isinstance(route, Route):
+            for method in (route.methods or set()) - {"HEAD"}:
+                if (method, route.path) not in REQUIRED:
+                    raise LookupError(f"{method} {route.path} has no rule in service.access.REQUIRED")
+
+
+async def authorize(request: Request) -> None:
+    """A dependency of every route. Raises ApiError 401 without a known key, 403 if it lacks the scope."""
+    keys: KeyFile | None = request.app.state.keys
+    scope = REQUIRED[request.method.replace("HEAD", "GET"), request.scope["route"].path]
+    if keys is None or scope is None:
+        return
+    try:
+        key = keys.find(_secret(request))
+    except KeyFileError as error:
+        raise ApiError(503, "keys_unavailable", "the service cannot read its keys") from error
+    if key is None:
+        raise ApiError(401, "unauthorized", "a valid key is needed: `Authorization: Bearer KEY`, or `X-API-Key`")
+    if scope not in key.scopes:
+        raise ApiError(403, "forbidden", f"this key lacks the scope `{scope}`")
+
+
+def _secret(request: Request) -> str:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")

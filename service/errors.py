@@ -1,0 +1,76 @@
+"""One shape for every error, and the one table from what went wrong to its status."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from .inference.errors import ArtifactError, EncoderError, InputError, ParaframeError, UnknownVersionError
+
+
+class ApiError(HTTPException):
+    """An answer other than success. An HTTPException, so that the framework lets it through wherever it is raised."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, details: list[dict[str, Any]] | None = None, retry_after: int = 0
+    ) -> None:
+        super().__init__(status, message, {"Retry-After": str(retry_after)} if retry_after else None)
+        self.code = code
+        self.details = details or []
+
+    def body(self) -> dict[str, Any]:
+        return {"error": {"code": self.code, "message": self.detail, "details": self.details}}
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.body(), self.status_code, self.headers)
+
+
+# What the core refuses: status and code. The most special class decides.
+_REFUSALS: dict[type[ParaframeError], tuple[int, str]] = {
+    InputError: (422, "unprocessable_text"),
+    UnknownVersionError: (404, "unknown_version"),
+    ArtifactError: (409, "artifact_refused"),
+    EncoderError: (503, "inference_failed"),
+}
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def from_refusal(error: ParaframeError) -> ApiError:
+    """A refusal of the core as an answer; its own text for the person, except what only the operator should read."""
+    for kind in type(error).__mro__:
+        if kind in _REFUSALS:
+            status, code = _REFUSALS[kind]
+            return ApiError(status, code, str(error))
+    return ApiError(503, "unavailable", "the service cannot do this now")
+
+
+def from_validation(error: RequestValidationError) -> ApiError:
+    details = [
+        {"field": ".".join(str(part) for part in e["loc"] if part != "body"), "message": e["msg"]} for e in error.errors()
+    ]
+    return ApiError(422, "invalid_request", "the request does not have the shape that it should", details=details)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Every error leaves in the one shape, those of the framework too."""
+
+    @app.exception_handler(ApiError)
+    async def _api(_: Request, error: ApiError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(ParaframeError)
+    async def _refusal(_: Request, error: ParaframeError) -> JSONResponse:
+        return from_refusal(error).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
+        return from_validation(error).response()
+
+    @app.exception_handler(HTTPException)
+    async def _http(_: Request, error: HTTPException) -> JSONResponse:
+        code = _HTTP_CODES.get(error.status_code, "request_failed")
+        answer = ApiError(error.status_code, code, str(error.detail)).response()
+        answer.headers.update(error.headers or {})
+        return answer

@@ -1,0 +1,59 @@
+"""Labels that people give over HTTP: appended to a label file that the next training run reads.
+
+An example is acknowledged when its line is on disk. A line that a crash left half-written was never acknowledged, and
+is cut off when the file is next opened.
+"""
+
+import fcntl
+import json
+import os
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+from .errors import ApiError
+
+
+class FeedbackStore:
+    """`<labels>/feedback/feedback.jsonl`. Safe from several threads and processes."""
+
+    def __init__(self, labels_folder: Path) -> None:
+        self.path = labels_folder / "feedback" / "feedback.jsonl"
+        self._lock = threading.Lock()
+
+    def append(self, example: dict[str, Any]) -> str:
+        """Store one example; its new id comes back. Raises ApiError if the disk refuses."""
+        identity = f"feedback-{uuid.uuid4().hex}"
+        line = (json.dumps({"id": identity, **example}, ensure_ascii=False) + "\n").encode()
+        try:
+            with self._lock:
+                self._write(line)
+        except OSError as error:
+            raise ApiError(503, "storage_unavailable", f"the label was not stored: {error.strerror}", retry_after=30) from error
+        return identity
+
+    def _write(self, line: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("r+b" if self.path.exists() else "x+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            end = _end_of_last_line(file.fileno())
+            try:
+                os.ftruncate(file.fileno(), end)
+                os.pwrite(file.fileno(), line, end)
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), end)
+                raise
+
+
+def _end_of_last_line(descriptor: int) -> int:
+    """The size of the file without what follows its last line break."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - 65536)
+        at = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        end = start
+    return 0

@@ -1,0 +1,191 @@
+"""One inference thread for all requests: admission in tokens, micro-batches of like lengths, deadlines, supervision.
+
+A request's windows wait in one queue in order of arrival. The thread takes the oldest, adds others of the same length
+bucket and model up to the batch budget, and runs them together. A request that is cancelled (client gone, deadline over) leaves its
+windows behind, and they are passed over. If a batch fails, its windows are run one by one, so that only a bad one fails.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .errors import ApiError
+from .inference.classifier import Classifier
+from .inference.encoder import BATCH_TOKENS, Outputs, bucket
+from .inference.errors import EncoderError
+from .inference.tokens import Window
+from .metrics import Metrics
+
+_logger = logging.getLogger("paraframe.scheduler")
+
+# A batch takes some ten milliseconds. A runtime that is silent for this long hangs, and the service is not ready.
+HUNG_AFTER_SECONDS = 5.0
+_WINDOWS_LOOKED_AT = 512  # for companions of the oldest window: bounds the time that choosing a batch takes
+
+
+@dataclass(eq=False)
+class _Job:
+    """One request's windows on their way through the network."""
+
+    classifier: Classifier
+    windows: Sequence[Window]
+    done: "asyncio.Future[list[Outputs]]"
+    loop: asyncio.AbstractEventLoop
+    results: list[Outputs | None] = field(init=False)
+    missing: int = field(init=False)
+    abandoned: bool = False
+
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.windows)
+        self.missing = len(self.windows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    job: _Job
+    index: int
+    bucket: int
+
+
+class Scheduler:
+    """Start it once, submit from the event loop, stop it at the end."""
+
+    def __init__(self, *, max_waiting_tokens: int, metrics: Metrics) -> None:
+        self._max_waiting_tokens = max_waiting_tokens
+        self._metrics = metrics
+        self._admitted_tokens = 0  # only touched on the event loop
+        self._queue: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._batch_started: float | None = None
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what still waits fails."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(timeout=HUNG_AFTER_SECONDS)
+        self._fail_waiting()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the thread is alive and not stuck in a batch."""
+        started = self._batch_started
+        return self._thread.is_alive() and (started is None or time.monotonic() - started < HUNG_AFTER_SECONDS)
+
+    def admit(self, tokens: int) -> None:
+        """Reserve room for so many tokens, or raise 429 at once. Every admission is followed by one `release`."""
+        # Whatever its size, a request that comes while nothing waits is taken: refused, it would never be.
+        if self._admitted_tokens and self._admitted_tokens + tokens > self._max_waiting_tokens:
+            self._metrics.rejected.inc()
+            raise ApiError(429, "overloaded", "more work is waiting than can be done soon; try again", retry_after=1)
+        self._admitted_tokens += tokens
+        self._metrics.waiting_tokens.set(self._admitted_tokens)
+
+    def release(self, tokens: int) -> None:
+        self._admitted_tokens -= tokens
+        self._metrics.waiting_tokens.set(self._admitted_tokens)
+
+    async def run(self, classifier: Classifier, windows: Sequence[Window]) -> list[Outputs]:
+        """The network's outputs for each window. Raises EncoderError, or ApiError if the thread is gone."""
+        if not windows:
+            return []
+        loop = asyncio.get_running_loop()
+        job = _Job(classifier, windows, loop.create_future(), loop)
+        with self._changed:
+            if self._stopping or not self._thread.is_alive():
+                raise ApiError(503, "unavailable", "the service is stopping or cannot infer", retry_after=1)
+            self._queue.extend(_Waiting(job, i, bucket(len(w.ids))) for i, w in enumerate(windows))
+            self._changed.notify()
+        try:
+            return await job.done
+        finally:
+            job.abandoned = True
+
+    def _run(self) -> None:
+        try:
+            while batch := self._next_batch():
+                self._batch_started = time.monotonic()
+                self._infer(batch)
+                self._metrics.batch_seconds.observe(time.monotonic() - self._batch_started)
+                self._batch_started = None
+        except Exception:
+            _logger.exception("the inference thread ended; the service is not ready")
+            raise
+        finally:
+            self._fail_waiting()
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Windows to run together; empty when stopping."""
+        with self._changed:
+            while True:
+                while self._queue and self._queue[0].job.abandoned:
+                    self._queue.popleft()
+                if self._stopping:
+                    return []
+                if self._queue:
+                    return self._take(self._queue[0])
+                self._changed.wait()
+
+    def _take(self, oldest: _Waiting) -> list[_Waiting]:
+        rows = max(1, BATCH_TOKENS // oldest.bucket)
+        batch: list[_Waiting] = []
+        others: list[_Waiting] = []
+        for _ in range(min(len(self._queue), _WINDOWS_LOOKED_AT)):
+            waiting = self._queue.popleft()
+            fits = waiting.bucket == oldest.bucket and waiting.job.classifier is oldest.job.classifier
+            if waiting.job.abandoned:
+                continue
+            if fits and len(batch) < rows:
+                batch.append(waiting)
+            else:
+                others.append(waiting)
+        self._queue.extendleft(reversed(others))
+        return batch
+
+    def _infer(self, batch: list[_Waiting]) -> None:
+        classifier = batch[0].job.classifier
+        try:
+            outputs = classifier.encode([w.job.windows[w.index] for w in batch])
+        except EncoderError as error:
+            if len(batch) == 1:
+                _settle(batch[0].job, error)
+                return
+            for waiting in batch:
+                self._infer([waiting])
+            return
+        for waiting, output in zip(batch, outputs, strict=True):
+            job = waiting.job
+            job.results[waiting.index] = output
+            job.missing -= 1
+            if not job.missing:
+                _settle(job, None)
+
+    def _fail_waiting(self) -> None:
+        with self._changed:
+            waiting, self._queue = list(self._queue), deque()
+        for job in {w.job for w in waiting}:
+            _settle(job, ApiError(503, "unavailable", "the service is stopping or cannot infer", retry_after=1))
+
+
+def _settle(job: _Job, error: Exception | None) -> None:
+    """Resolve the job's future on its own loop; a job that nobody waits for any more is let go."""
+
+    def resolve() -> None:
+        if job.done.done():
+            return
+        if error is not None:
+            job.done.set_exception(error)
+        else:
+            job.done.set_result([output for output in job.results if output is not None])
+
+    if not job.loop.is_closed():
+        job.loop.call_soon_threadsafe(resolve)

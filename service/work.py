@@ -1,0 +1,137 @@
+"""From a request to its answer: admit, cut, infer, compose. Knows the wire format, not the routes."""
+
+import asyncio
+from collections import Counter
+
+from .errors import ApiError, from_refusal
+from .inference import language
+from .inference.classifier import Classifier, LabelledParagraph, check_text
+from .inference.errors import ParaframeError
+from .metrics import Metrics
+from .scheduler import Scheduler
+from .schemas import (
+    ClassifyRequest,
+    ClassifyResponse,
+    ErrorResponse,
+    EvidenceOut,
+    LanguageOut,
+    ModelRef,
+    ParagraphOut,
+    SummaryOut,
+    WarningOut,
+)
+from .settings import Settings
+
+_NONE = "none"
+# Real English has some four and a half characters a token; what is admitted is what is estimated, before any work.
+_CHARS_PER_TOKEN = 4
+
+_WARNINGS = {
+    "unsupported_language": "not in a language that the model was trained on: its labels mean nothing there",
+    "not_prose": "mostly numbers, code or symbols: its labels mean nothing there",
+    "fragment": "too short to tell",
+}
+
+
+class Labeller:
+    """Labels documents for requests, on one scheduler."""
+
+    def __init__(self, scheduler: Scheduler, settings: Settings, metrics: Metrics) -> None:
+        self._scheduler = scheduler
+        self._settings = settings
+        self._metrics = metrics
+
+    async def label(self, requests: list[ClassifyRequest], classifier: Classifier) -> list[ClassifyResponse | ErrorResponse]:
+        """An answer to each, in order; what fails, fails alone. Raises ApiError 429 if they do not fit, all together."""
+        tokens = sum(len(request.text) for request in requests) // _CHARS_PER_TOKEN + len(requests)
+        self._scheduler.admit(tokens)
+        try:
+            return list(await asyncio.gather(*(self._label_or_error(request, classifier) for request in requests)))
+        finally:
+            self._scheduler.release(tokens)
+
+    async def _label_or_error(self, request: ClassifyRequest, classifier: Classifier) -> ClassifyResponse | ErrorResponse:
+        try:
+            return await self._label(request, classifier)
+        except ApiError as error:
+            return ErrorResponse.model_validate(error.body())
+        except ParaframeError as error:
+            return ErrorResponse.model_validate(from_refusal(error).body())
+
+    async def label_one(self, request: ClassifyRequest, classifier: Classifier) -> ClassifyResponse:
+        """As `label`, for one request. Raises ApiError or ParaframeError."""
+        tokens = len(request.text) // _CHARS_PER_TOKEN + 1
+        self._scheduler.admit(tokens)
+        try:
+            return await self._label(request, classifier)
+        finally:
+            self._scheduler.release(tokens)
+
+    async def _label(self, request: ClassifyRequest, classifier: Classifier) -> ClassifyResponse:
+        if len(request.text) > self._settings.max_text_chars:
+            raise ApiError(413, "text_too_long", f"the text is longer than {self._settings.max_text_chars} characters")
+        check_text(request.text)
+        prepared = await asyncio.to_thread(classifier.prepare, request.text)
+        outputs = await self._scheduler.run(classifier, [w for windows in prepared.windows for w in windows])
+        paragraphs = await asyncio.to_thread(classifier.finish, prepared, outputs)
+        for labelled in paragraphs:
+            self._metrics.paragraphs.labels(labelled.decision.label).inc()
+        return await asyncio.to_thread(compose, request, paragraphs, classifier)
+
+
+def compose(request: ClassifyRequest, paragraphs: list[LabelledParagraph], classifier: Classifier) -> ClassifyResponse:
+    """The answer's body."""
+    manifest = classifier.artifact.manifest
+    found = language.detect(request.text, supported=manifest.language)
+    counts = Counter(label for p in paragraphs for label in p.decision.labels or (_NONE,))
+    return ClassifyResponse(
+        id=request.id,
+        source=request.source,
+        date=request.date,
+        metadata=request.metadata,
+        model=ModelRef(name=manifest.name, version=manifest.version, sha256=classifier.artifact.sha256),
+        language=LanguageOut(code=found.code, supported=found.supported),
+        paragraphs=[_paragraph(request.text, index, labelled) for index, labelled in enumerate(paragraphs)],
+        summary=SummaryOut(paragraphs=len(paragraphs), counts={label: counts[label] for label in (*manifest.labels, _NONE)}),
+        warnings=_warnings(paragraphs),
+    )
+
+
+def _paragraph(text: str, index: int, labelled: LabelledParagraph) -> ParagraphOut:
+    span, decision = labelled.span, labelled.decision
+    evidence = []
+    for item in decision.evidence:
+        sentence = span.sentences[item.sentence]
+        quoted = text[sentence.start : sentence.end]
+        evidence.append(
+            EvidenceOut(
+                start=sentence.start,
+                end=sentence.end,
+                text=quoted,
+                label=item.label,
+                score=item.score,
+                voice=item.voice,
+            )
+        )
+    return ParagraphOut(
+        index=index,
+        start=span.start,
+        end=span.end,
+        text=text[span.start : span.end],
+        label=decision.label,
+        confidence=decision.confidence,
+        unsure=decision.unsure,
+        labels=list(decision.labels),
+        voice=decision.voice,
+        scores=decision.scores,
+        evidence=evidence,
+        truncated=False,
+    )
+
+
+def _warnings(paragraphs: list[LabelledParagraph]) -> list[WarningOut]:
+    concerned: dict[str, list[int]] = {}
+    for index, labelled in enumerate(paragraphs):
+        if labelled.oddity is not None:
+            concerned.setdefault(labelled.oddity, []).append(index)
+    return [WarningOut(code=code, message=_WARNINGS[code], paragraphs=where) for code, where in concerned.items()]

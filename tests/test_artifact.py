@@ -1,0 +1,153 @@
+"""Model folders: whatever is missing, extra or altered is refused; versions appear and change whole."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from service.inference.artifact import FILES, MANIFEST, read_artifact, write_manifest
+from service.inference.classifier import Classifier
+from service.inference.errors import ArtifactError, UnknownVersionError
+from service.inference.registry import Registry
+
+
+@pytest.fixture
+def folder(models_dir: Path) -> Path:
+    return models_dir / "1.0.0"
+
+
+def test_what_the_writer_wrote_is_read(folder: Path) -> None:
+    artifact = read_artifact(folder)
+    assert set(artifact.contents) == set(FILES)
+    assert artifact.manifest.labels == ("hero_framing", "enemy_attribution", "omission_secrecy", "speculation")
+    assert set(artifact.manifest.label_files) == {"train.jsonl", "validation.jsonl", "test.jsonl"}
+    assert write_manifest(folder, artifact.manifest) == artifact.sha256
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_byte_is_refused(folder: Path, name: str) -> None:
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match=f"{name} was altered"):
+        read_artifact(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_file_is_refused(folder: Path, name: str) -> None:
+    os.truncate(folder / name, (folder / name).stat().st_size - 1)
+    with pytest.raises(ArtifactError, match=name):
+        read_artifact(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=f"lacks {name}"):
+        read_artifact(folder)
+
+
+def test_an_extra_file_is_refused(folder: Path) -> None:
+    (folder / "head.pkl").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=r"does not name: head\.pkl"):
+        read_artifact(folder)
+
+
+def test_a_file_that_is_no_part_of_a_model_is_refused_even_when_listed(folder: Path) -> None:
+    (folder / "head.pkl").write_bytes(b"x")
+    write_manifest(folder, read_artifact_manifest(folder))
+    with pytest.raises(ArtifactError, match=r"no part of a model: head\.pkl"):
+        read_artifact(folder)
+
+
+def read_artifact_manifest(folder: Path):
+    from service.inference.artifact import Manifest
+
+    return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+
+
+def test_a_link_is_refused(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "model.bin"
+    (folder / "model.bin").rename(outside)
+    (folder / "model.bin").symlink_to(outside)
+    with pytest.raises(ArtifactError, match="not a plain file"):
+        read_artifact(folder)
+
+
+def test_a_path_in_the_manifest_is_refused(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"]["../1.1.0/model.bin"] = manifest["files"].pop("model.bin")
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError):
+        read_artifact(folder)
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"labels": []}, {"surprise": 1}, {"version": "../x"}])
+def test_a_strange_manifest_is_refused(folder: Path, change: dict[str, object]) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | change))
+    with pytest.raises(ArtifactError, match=next(iter(change))):
+        read_artifact(folder)
+
+
+def test_a_version_under_another_name_is_refused(models_dir: Path) -> None:
+    (models_dir / "1.0.0").rename(models_dir / "2.0.0")
+    with pytest.raises(ArtifactError, match="bears its name"):
+        read_artifact(models_dir / "2.0.0")
+
+
+def test_a_network_of_another_shape_is_refused(folder: Path) -> None:
+    """Hashes that agree do not help: the number of outputs has to fit the labels."""
+    manifest = read_artifact_manifest(folder)
+    rules = {k: v for k, v in manifest.decision.labels.items() if k != "speculation"}
+    decision = manifest.decision.model_copy(update={"labels": rules})
+    write_manifest(folder, manifest.model_copy(update={"labels": tuple(rules), "decision": decision}))
+    with pytest.raises(ArtifactError, match="12 outputs per token, not 9"):
+        Classifier(read_artifact(folder))
+
+
+def test_promote_and_rollback_move_the_pointer(models_dir: Path) -> None:
+    registry = Registry(models_dir)
+    assert registry.versions() == ["1.0.0", "1.1.0"]
+    registry.promote("1.1.0")
+    assert registry.current() == "1.1.0"
+    assert registry.rollback() == "1.0.0"
+    assert registry.current() == "1.0.0"
+    with pytest.raises(UnknownVersionError, match="nothing to roll back"):
+        registry.rollback()
+
+
+def test_a_broken_version_is_not_promoted(models_dir: Path) -> None:
+    (models_dir / "1.1.0" / "model.bin").write_bytes(b"")
+    with pytest.raises(ArtifactError):
+        Registry(models_dir).promote("1.1.0")
+    assert Registry(models_dir).current() == "1.0.0"
+
+
+@pytest.mark.parametrize("version", ["9.9.9", "../models/1.0.0", "", "/etc", "."])
+def test_an_unknown_version_is_named(models_dir: Path, version: str) -> None:
+    with pytest.raises(UnknownVersionError):
+        Registry(models_dir).read(version)
+
+
+def test_a_version_that_fails_to_be_written_leaves_nothing(models_dir: Path) -> None:
+    before = sorted(models_dir.iterdir())
+    with pytest.raises(RuntimeError), Registry(models_dir).new_version("1.2.0") as folder:
+        (folder / "model.bin").write_bytes(b"half")
+        raise RuntimeError
+    assert sorted(models_dir.iterdir()) == before
+
+
+def test_a_version_is_never_overwritten(models_dir: Path) -> None:
+    with pytest.raises(ArtifactError, match="never changed"), Registry(models_dir).new_version("1.0.0"):
+        pass
+    assert Registry(models_dir).next_version() == "1.2.0"
+
+
+def test_the_models_of_this_repository_are_whole(shipped: Classifier) -> None:
+    registry = Registry(Path(__file__).parent.parent / "models")
+    for version in registry.versions():
+        assert registry.read(version).version == version
+    assert sum(len(c) for c in shipped.artifact.contents.values()) <= 50_000_000

@@ -1,0 +1,107 @@
+"""Sentence logits on the validation split to the numbers that decide: `DecisionRule`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from service.inference.decide import NONE, Array, DecisionRule, LabelRule, sigmoid
+
+from .errors import TrainingError
+from .labels import Paragraph
+
+# The band in which a reader should look for themselves: where the single label is right less than two times in three.
+_UNSURE_BELOW = 2 / 3
+_RESAMPLES = 200
+_MIN_POSITIVES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A labelled paragraph and the logits `(sentences, labels)` that the exported model gave its sentences."""
+
+    paragraph: Paragraph
+    logits: Array
+
+
+def calibrate(scored: Sequence[Scored], labels: Sequence[str]) -> DecisionRule:
+    """Fit everything on `scored`. Raises TrainingError if a label is too rare there to fit anything."""
+    if not scored:
+        raise TrainingError("the validation split is empty: thresholds and calibration come from it")
+    rules = {label: _label_rule(scored, column, label) for column, label in enumerate(labels)}
+    logits = np.stack([_paragraph_logits(s.logits, list(rules.values())) for s in scored])
+    return DecisionRule(
+        labels=rules,
+        single_label=_single_label(logits, [s.paragraph.main for s in scored], labels),
+        unsure_below=_UNSURE_BELOW,
+    )
+
+
+def _label_rule(scored: Sequence[Scored], column: int, label: str) -> LabelRule:
+    carried = np.array([label in s.paragraph.labels for s in scored])
+    if carried.sum() < _MIN_POSITIVES:
+        raise TrainingError(f"the validation split has {carried.sum()} paragraphs with {label}; {_MIN_POSITIVES} are needed")
+    sentence_logits = np.concatenate([s.logits[:, column] for s in scored])
+    sentence_carried = np.array([label in e.labels for s in scored for e in s.paragraph.sentences])
+    (sentence_slope,), sentence_intercept = _logistic(sentence_logits[:, None], sentence_carried)
+    features = np.stack([_top_and_spread(s.logits[:, column]) for s in scored])
+    (slope, spread), intercept = _logistic(features, carried)
+    if spread < 0:  # more sentences never speak against a label
+        ((slope,), intercept), spread = _logistic(features[:, :1], carried), 0.0
+    probabilities = sigmoid(features @ np.array([slope, spread]) + intercept)
+    return LabelRule(
+        slope=max(slope, 1e-3),
+        spread=spread,
+        intercept=intercept,
+        sentence_slope=max(sentence_slope, 1e-3),
+        sentence_intercept=sentence_intercept,
+        threshold=_threshold(probabilities, carried),
+    )
+
+
+def _logistic(features: Array, carried: NDArray[np.bool_]) -> tuple[list[float], float]:
+    model = LogisticRegression(C=100.0, max_iter=1000).fit(features, carried)
+    return [round(float(w), 6) for w in model.coef_[0]], round(float(model.intercept_[0]), 6)
+
+
+def _top_and_spread(logits: Array) -> Array:
+    top = logits.max()
+    return np.array([top, np.log(np.exp(logits - top).sum())])
+
+
+def _paragraph_logits(logits: Array, rules: Sequence[LabelRule]) -> Array:
+    """As `decide.Decider` computes them, (labels,)."""
+    features = [_top_and_spread(column) for column in logits.T]
+    return np.array([r.slope * f[0] + r.spread * f[1] + r.intercept for r, f in zip(rules, features, strict=True)])
+
+
+def _threshold(probabilities: Array, carried: NDArray[np.bool_]) -> float:
+    """The threshold of the best F1, as the median over bootstrap samples: one sample's best is mostly chance."""
+    rng = np.random.default_rng(0)
+    best = []
+    for _ in range(_RESAMPLES):
+        sample = rng.integers(len(carried), size=len(carried))
+        if carried[sample].any():
+            best.append(_best_threshold(probabilities[sample], carried[sample]))
+    return round(float(np.clip(np.median(best), 0.05, 0.95)), 4)
+
+
+def _best_threshold(probabilities: Array, carried: NDArray[np.bool_]) -> float:
+    order = np.argsort(-probabilities)
+    hits = np.cumsum(carried[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + carried.sum())
+    return float(probabilities[order[int(f1.argmax())]])
+
+
+def _single_label(logits: Array, main: Sequence[str | None], labels: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+    """Multinomial logistic regression on the paragraphs whose single label is known; rows as in `DecisionRule`."""
+    classes = [*labels, NONE]
+    known = [i for i, label in enumerate(main) if label is not None]
+    model = LogisticRegression(C=1.0, max_iter=2000).fit(logits[known], [classes.index(main[i] or NONE) for i in known])
+    if len(model.classes_) < len(classes):
+        missing = ", ".join(c for i, c in enumerate(classes) if i not in model.classes_)
+        raise TrainingError(f"the validation split has no paragraph that mainly conveys {missing}")
+    rows = np.column_stack([model.coef_, model.intercept_])
+    return tuple(tuple(round(float(w), 6) for w in row) for row in rows)

@@ -1,0 +1,105 @@
+"""What is wrong in a label set that each file by itself cannot show: duplicates, conflicts, leakage between splits."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .labels import SPLITS, Example, LabelSet, Split
+
+# Sentences that share this much of their three-word runs (Jaccard index) are one sentence, reworded.
+_NEAR = 0.6
+_SHINGLE = 3
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    kind: str
+    message: str
+
+
+def check(labels: LabelSet) -> list[Finding]:
+    """Everything found, in a fixed order; an empty list for a clean set."""
+    return [*_documents(labels), *_duplicates(labels), *_near_duplicates(labels), *_main(labels)]
+
+
+def _all(labels: LabelSet) -> Iterator[tuple[Split, Example]]:
+    for split in SPLITS:
+        for example in labels.examples[split]:
+            yield split, example
+
+
+def _documents(labels: LabelSet) -> Iterator[Finding]:
+    splits_of: dict[str, set[str]] = defaultdict(set)
+    places: Counter[tuple[str, int]] = Counter()
+    for split, example in _all(labels):
+        splits_of[example.doc_id].add(split)
+        places[example.doc_id, example.position] += 1
+        if split != "train" and example.kind != "natural":
+            yield Finding("measure", f"{example.id} is {example.kind}: {split} holds natural text only")
+    for doc_id, splits in sorted(splits_of.items()):
+        if len(splits) > 1:
+            yield Finding("leak", f"document {doc_id} is in {' and '.join(sorted(splits))}")
+    for (doc_id, position), count in sorted(places.items()):
+        if count > 1:
+            yield Finding("position", f"document {doc_id} has {count} sentences at position {position}")
+
+
+def _duplicates(labels: LabelSet) -> Iterator[Finding]:
+    groups: dict[str, list[tuple[Split, Example]]] = defaultdict(list)
+    for split, example in _all(labels):
+        words = _words(example.text)
+        if len(words) >= _SHINGLE:  # datelines and single words recur
+            groups[" ".join(words)].append((split, example))
+    for group in groups.values():
+        (_, first), *others = group
+        for _, other in others:
+            kind = "conflict" if set(other.labels) != set(first.labels) else "duplicate"
+            yield Finding(kind, f"{other.id} repeats {first.id}: {first.text[:80]!r}")
+
+
+def _near_duplicates(labels: LabelSet) -> Iterator[Finding]:
+    shingles = {example.id: _shingles(example.text) for _, example in _all(labels)}
+    holders: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for identity, own in shingles.items():
+        shared: Counter[str] = Counter(other for shingle in own for other in holders[shingle])
+        for other, common in shared.items():
+            union = len(own) + len(shingles[other]) - common
+            if _NEAR <= common / union < 1:
+                yield Finding("near duplicate", f"{identity} is close to {other}")
+        for shingle in own:
+            holders[shingle].append(identity)
+
+
+def _main(labels: LabelSet) -> Iterator[Finding]:
+    for split in SPLITS:
+        for paragraph in labels.paragraphs(split):
+            coded = {sentence.main for sentence in paragraph.sentences}
+            if len(coded) > 1:
+                yield Finding("main", f"paragraph of {paragraph.sentences[0].id} has several main framings")
+            elif not coded <= {None, "none", *paragraph.labels}:
+                yield Finding("main", f"paragraph of {paragraph.sentences[0].id} lacks its main framing")
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _shingles(text: str) -> frozenset[tuple[str, ...]]:
+    words = _words(text)
+    if len(words) < 2 * _SHINGLE:
+        return frozenset()
+    return frozenset(zip(*(words[k:] for k in range(_SHINGLE)), strict=False))
+
+
+def tally(examples: Iterable[Example], labels: Iterable[str]) -> dict[str, int]:
+    """Sentences, documents, and sentences per label, for `paraframe labels stats`."""
+    listed = list(examples)
+    counts = Counter(label for e in listed for label in e.labels)
+    return {
+        "sentences": len(listed),
+        "documents": len({e.doc_id for e in listed}),
+        "none": sum(not e.labels for e in listed),
+        **{label: counts[label] for label in labels},
+    }

@@ -1,0 +1,199 @@
+"""The command line: `paraframe`. Each command is a thin shell over a plain function."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from service.inference.classifier import Classifier
+from service.inference.errors import UnknownVersionError
+from service.inference.registry import Registry
+
+from .label_commands import labels_group
+from .options import MODELS, handle_errors, needs_training_tools
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_CONTEXT)
+def main() -> None:
+    """Paraframe: how a text frames what it tells.
+
+    \b
+    paraframe label seeds --out results.jsonl     label a folder
+    paraframe serve                               start the REST service
+    paraframe train                               train on labels/ and what was added to it
+    """
+
+
+main.add_command(labels_group)
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, help="File to write, or - for standard output.")
+@click.option("--format", "format_", type=click.Choice(["jsonl", "csv"]), help="Default: by the ending of --out.")
+@click.option("--model", "version", help="Model version. Default: the one that is served.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Of .txt and .md files without a byte order mark.")
+@click.option("--threads", type=click.IntRange(1), help="Processor threads. Default: all.")
+@click.option("--quiet", is_flag=True, help="No progress bar, no summary.")
+@MODELS
+@handle_errors
+def label(
+    inputs: tuple[Path, ...],
+    out: str,
+    format_: str | None,
+    version: str | None,
+    encoding: str,
+    threads: int | None,
+    quiet: bool,
+    models: Path,
+) -> None:
+    """Label files and folders: .txt, .md, .jsonl, .jsonl.gz.
+
+    Writes a row per paragraph, in the order of the input. What cannot be read is named and passed over. Exit status: 0 all
+    labelled, 1 some inputs failed, 2 nothing could be done.
+
+    \b
+    paraframe label seeds --out results.jsonl
+    paraframe label report.txt --out - --quiet
+    """
+    from . import label as batch
+
+    registry = Registry(models)
+    classifier = Classifier(registry.read(version or registry.current()), threads=threads)
+    chosen = format_ or ("csv" if out.endswith(".csv") else "jsonl")
+    with batch.open_output(out, chosen) as file:
+        report = batch.label(classifier, inputs, file, format=chosen, encoding=encoding, quiet=quiet)
+    for failure in report.failures:
+        click.echo(f"{failure.origin}: {failure.reason}", err=True)
+    if not quiet:
+        click.echo(
+            f"{report.paragraphs} paragraphs of {report.documents} documents labelled by {classifier.artifact.version}, "
+            f"{len(report.failures)} inputs failed",
+            err=True,
+        )
+    sys.exit(report.exit_status)
+
+
+@main.command()
+@click.option("--labels", "labels_folder", type=click.Path(path_type=Path), default="labels", show_default=True)
+@click.option("--base-model", help="Name or folder of a pretrained encoder, in place of the recipe's.")
+@click.option("--recipe", "recipe_name", default="small", show_default=True, help="A name in training/recipes, or a file.")
+@click.option("--out", "models", type=click.Path(path_type=Path), default="models", show_default=True)
+@click.option("--version", help="Name of the new version. Default: the next number.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+@handle_errors
+@needs_training_tools
+def train(
+    labels_folder: Path, base_model: str | None, recipe_name: str, models: Path, version: str | None, quiet: bool
+) -> None:
+    """Train, calibrate, export and evaluate a new version.
+
+    Every file in labels/own and labels/feedback joins the training split. The new version is not served until
+    `paraframe promote`.
+
+    \b
+    paraframe train
+    paraframe train --recipe base --version 1.1.0-base
+    """
+    from .base_models import resolve
+    from .pipeline import train as run
+    from .recipe import read_recipe
+
+    recipe, text = read_recipe(recipe_name, base_model=base_model)
+    registry = Registry(models)
+    made = version or registry.next_version()
+    folder = run(labels_folder, recipe, text, resolve(recipe.base_model), registry, made, quiet=quiet)
+    click.echo(f"wrote {folder}", err=True)
+    _compare(registry, [made])
+
+
+@main.command()
+@click.argument("version", required=False)
+@click.option("--data", type=click.Path(path_type=Path), help="A label file. Default: the test split in labels/.")
+@click.option("--labels", "labels_folder", type=click.Path(path_type=Path), default="labels", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="All numbers, as JSON.")
+@MODELS
+@handle_errors
+@needs_training_tools
+def evaluate(version: str | None, data: Path | None, labels_folder: Path, as_json: bool, models: Path) -> None:
+    """Measure a version, through the serving code, on a label file.
+
+    \b
+    paraframe evaluate
+    paraframe evaluate 1.0.0 --data my-labels.jsonl --json
+    """
+    from . import card
+    from .labels import paragraphs, read_file
+    from .metrics import evaluate as measure
+
+    registry = Registry(models)
+    classifier = Classifier(registry.read(version or registry.current()))
+    file = data or labels_folder / "test.jsonl"
+    examples = [example for _, example in read_file(file, labels=classifier.artifact.manifest.labels)]
+    metrics = measure(classifier, paragraphs(examples))
+    if as_json:
+        click.echo(json.dumps(metrics, indent=1))
+    else:
+        click.echo(card.table({classifier.artifact.version: metrics}))
+        click.echo()
+        click.echo(card.per_label(metrics))
+
+
+@main.command()
+@click.argument("version")
+@MODELS
+@handle_errors
+def promote(version: str, models: Path) -> None:
+    """Serve VERSION from now on; a running service changes to it without a restart."""
+    Registry(models).promote(version)
+    click.echo(f"{version} is served", err=True)
+
+
+@main.command()
+@MODELS
+@handle_errors
+def rollback(models: Path) -> None:
+    """Serve again what was served before."""
+    click.echo(f"{Registry(models).rollback()} is served again", err=True)
+
+
+@main.command("models")
+@MODELS
+@handle_errors
+def models_(models: Path) -> None:
+    """List the versions side by side, with their recorded test metrics; * marks the one that is served."""
+    _compare(Registry(models), [])
+
+
+def _compare(registry: Registry, new: list[str]) -> None:
+    from . import card
+
+    try:
+        current = registry.current()
+    except UnknownVersionError:
+        current = None
+    rows = {}
+    for version in registry.versions():
+        mark = " *" if version == current else " (new)" if version in new else ""
+        rows[version + mark] = json.loads(registry.read(version).contents["metrics.json"])["test"]
+    click.echo(card.table(rows))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--host", help="Default: HOST, or 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: PORT, or 8000.")
+@handle_errors
+def serve(host: str | None, port: int | None) -> None:
+    """Start the REST service (what `make run` does)."""
+    chosen = {"HOST": host, "PORT": None if port is None else str(port)}
+    environment = {**os.environ, **{key: value for key, value in chosen.items() if value is not None}}
+    sys.exit(subprocess.run([sys.executable, "-m", "service"], env=environment, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

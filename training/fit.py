@@ -1,0 +1,94 @@
+"""The training loop."""
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import get_linear_schedule_with_warmup
+
+from .base_models import BaseModel
+from .batches import Batch, Item, batches
+from .network import FramingNetwork
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+def fit(items: Sequence[Item], base: BaseModel, recipe: Recipe, *, labels: int, quiet: bool = False) -> FramingNetwork:
+    """Train once per seed of the recipe and average the weights.
+
+    Averaging the weights of runs that differ only in seed gives most of an ensemble's gain at the cost of one model
+    (Wortsman et al. 2022, "Model soups"). They begin at one pretrained encoder and one head, which it needs.
+    """
+    torch.manual_seed(recipe.seeds[0])
+    initial = FramingNetwork(base.encoder(), labels=labels, dropout=recipe.dropout).state_dict()
+    total: dict[str, Tensor] = {}
+    for run, seed in enumerate(recipe.seeds, 1):
+        network = FramingNetwork(base.encoder(), labels=labels, dropout=recipe.dropout)
+        network.load_state_dict(initial)
+        _train(network, items, recipe, seed, title=f"run {run} of {len(recipe.seeds)}", quiet=quiet)
+        for name, weight in network.state_dict().items():
+            total[name] = total[name] + weight if name in total else weight.clone()
+    network.load_state_dict({name: weight / len(recipe.seeds) for name, weight in total.items()})
+    return network.eval()
+
+
+def _train(network: FramingNetwork, items: Sequence[Item], recipe: Recipe, seed: int, *, title: str, quiet: bool) -> None:
+    torch.manual_seed(seed)
+    shuffle = random.Random(seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device).train()
+    steps = recipe.epochs * -(-len(items) // recipe.batch_paragraphs)
+    optimizer = _optimizer(network, recipe)
+    schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * steps), steps)
+    low_precision = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 there is no public question
+    with tqdm(total=steps, desc=title, unit="batch", disable=quiet) as progress:
+        for _ in range(recipe.epochs):
+            for batch in batches(items, recipe.batch_paragraphs, shuffle=shuffle):
+                with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
+                    loss = batch_loss(network, batch.to(device), recipe.voice_weight)
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad(set_to_none=True)
+                progress.update()
+                progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+    network.to("cpu")
+
+
+def batch_loss(network: FramingNetwork, batch: Batch, voice_weight: float) -> Tensor:
+    """Binary cross-entropy of the labels, summed over labels, and of the voices of those that are there."""
+    logits = network.sentence_logits(batch.input_ids, batch.attention_mask, batch.sentence_of, batch.targets.shape[1])
+    loss = nn.functional.binary_cross_entropy_with_logits(
+        logits, batch.targets.clamp(min=0), weight=(batch.targets >= 0).float(), reduction="none"
+    )
+    known = (batch.targets >= 0).float()
+    labels = network.labels
+    label_loss = loss[..., :labels].sum() / known[..., :labels].sum().clamp(min=1) * labels
+    voice_loss = loss[..., labels:].sum() / known[..., labels:].sum().clamp(min=1)
+    return label_loss + voice_weight * voice_loss
+
+
+def _optimizer(network: FramingNetwork, recipe: Recipe) -> "Optimizer":
+    """AdamW; layers nearer to the input learn less (Howard and Ruder 2018, "Universal Language Model Fine-tuning")."""
+    depth = network.encoder.config.num_hidden_layers
+    groups = []
+    for name, parameter in network.named_parameters():
+        rate = recipe.head_learning_rate
+        if name.startswith("encoder."):
+            rate = recipe.learning_rate * recipe.layer_decay ** _distance_from_top(name, depth)
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
+    return torch.optim.AdamW(groups)
+
+
+def _distance_from_top(name: str, depth: int) -> int:
+    parts = name.split(".")
+    if "layer" in parts:
+        return depth - 1 - int(parts[parts.index("layer") + 1])
+    return depth if "embeddings" in parts else 0

@@ -1,0 +1,203 @@
+"""`paraframe labels ...`: work on the label files."""
+
+import csv
+import json
+import random
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.inference.classifier import Classifier
+from service.inference.registry import Registry
+
+from .checks import check, tally
+from .codebook import read_codebook
+from .errors import LabelError
+from .labels import SPLITS, Example, read_file, read_labels, record, write_file
+from .options import MODELS, handle_errors, needs_training_tools
+
+LABELS = click.option(
+    "--labels",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="labels",
+    show_default=True,
+    help="The labels folder.",
+)
+
+
+@click.group("labels")
+def labels_group() -> None:
+    """Check, import, export, compare and extend the label files."""
+
+
+@labels_group.command("check")
+@LABELS
+@handle_errors
+def check_(folder: Path) -> None:
+    """Find broken lines, unknown labels, duplicates, conflicts, and leakage between splits. Exit status 1 if any.
+
+    \b
+    paraframe labels check
+    """
+    label_set = read_labels(folder, labels=read_codebook(folder).ids)
+    findings = check(label_set)
+    for finding in findings:
+        click.echo(f"{finding.kind}: {finding.message}")
+    total = sum(len(label_set.examples[split]) for split in SPLITS)
+    click.echo(f"{total} sentences, {len(findings)} findings", err=True)
+    sys.exit(1 if findings else 0)
+
+
+@labels_group.command()
+@LABELS
+@handle_errors
+def stats(folder: Path) -> None:
+    """Count sentences, documents and labels per split, and labels per genre.
+
+    \b
+    paraframe labels stats
+    """
+    codebook = read_codebook(folder)
+    label_set = read_labels(folder, labels=codebook.ids)
+    columns = ["sentences", "documents", "none", *codebook.ids]
+    rows: dict[str, dict[str, int]] = {split: tally(label_set.examples[split], codebook.ids) for split in SPLITS}
+    everything = [example for split in SPLITS for example in label_set.examples[split]]
+    rows["all"] = tally(everything, codebook.ids)
+    genres: dict[str, list[Example]] = defaultdict(list)
+    for example in everything:
+        genres[example.genre or "(no genre)"].append(example)
+    _print_table("split", columns, rows)
+    click.echo()
+    _print_table("genre", columns, {name: tally(genres[name], codebook.ids) for name in sorted(genres)})
+
+
+def _print_table(first: str, columns: list[str], rows: dict[str, dict[str, int]]) -> None:
+    width = max(len(first), *(len(name) for name in rows))
+    click.echo("  ".join([first.ljust(width), *columns]))
+    for name, counts in rows.items():
+        click.echo("  ".join([name.ljust(width), *(str(counts[c]).rjust(len(c)) for c in columns)]))
+
+
+@labels_group.command()
+@LABELS
+@handle_errors
+@needs_training_tools
+def agreement(folder: Path) -> None:
+    """Agreement of the coders, per label and for voice, from the raw votes.
+
+    \b
+    paraframe labels agreement
+    """
+    from .agreement import agreement as compute
+
+    codebook = read_codebook(folder)
+    label_set = read_labels(folder, labels=codebook.ids)
+    table = compute((e for split in SPLITS for e in label_set.examples[split]), codebook)
+    click.echo("| label | Krippendorff's alpha | pairwise F1 | units |\n| --- | --- | --- | --- |")
+    for name, row in table.items():
+        click.echo(f"| {name} | {row.alpha:.3f} | {row.f1:.3f} | {row.units} |")
+
+
+@labels_group.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@LABELS
+@handle_errors
+def import_(file: Path, folder: Path) -> None:
+    """Check FILE and add it to labels/own, where the next training run finds it.
+
+    FILE is JSONL with `text` and `labels` on each line, or CSV with these columns, labels parted by `;`.
+
+    \b
+    paraframe labels import my-labels.jsonl
+    """
+    known = read_codebook(folder).ids
+    source = _from_csv(file) if file.suffix == ".csv" else file.read_text(encoding="utf-8")
+    target = folder / "own" / f"{file.stem}.jsonl"
+    if target.exists():
+        raise LabelError(f"{target} exists already: rename the file, or delete that one")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_suffix(".part")
+    try:
+        staging.write_text(source, encoding="utf-8")
+        examples = [example for _, example in read_file(staging, labels=known)]
+        staging.rename(target)
+    except LabelError as error:
+        raise LabelError(str(error).replace(str(staging), str(file))) from error
+    finally:
+        staging.unlink(missing_ok=True)
+    click.echo(f"{len(examples)} examples are in {target}; the next `paraframe train` learns from them", err=True)
+
+
+def _from_csv(file: Path) -> str:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines)
+        if not {"text", "labels"} <= set(reader.fieldnames or ()):
+            raise LabelError(f"{file}: the columns `text` and `labels` are needed")
+        return "".join(json.dumps(_csv_record(row), ensure_ascii=False) + "\n" for row in reader)
+
+
+def _csv_record(row: dict[str, Any]) -> dict[str, Any]:
+    labels = [label.strip() for label in (row["labels"] or "").split(";") if label.strip()]
+    return {"text": row["text"], "labels": labels}
+
+
+@labels_group.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A .jsonl or .csv file.")
+@click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True)
+@LABELS
+@handle_errors
+def export(out: Path, split: str, folder: Path) -> None:
+    """Write one split as JSONL, or as CSV for a spreadsheet.
+
+    \b
+    paraframe labels export --split test --out test.csv
+    """
+    label_set = read_labels(folder, labels=read_codebook(folder).ids)
+    examples = label_set.examples[next(s for s in SPLITS if s == split)]
+    if out.suffix != ".csv":
+        write_file(out, examples)
+    else:
+        with out.open("w", encoding="utf-8-sig", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "doc_id", "text", "labels", "voice", "genre"])
+            for e in examples:
+                writer.writerow([e.id, e.doc_id, e.text, "; ".join(e.labels), json.dumps(e.voice), e.genre])
+    click.echo(f"{len(examples)} sentences are in {out}", err=True)
+
+
+@labels_group.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--count", default=50, show_default=True, type=click.IntRange(1))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A .jsonl file to correct and import.")
+@MODELS
+@handle_errors
+def suggest(inputs: tuple[Path, ...], count: int, out: Path, models: Path) -> None:
+    """Choose the paragraphs of INPUTS that are most worth a person's label, and write them with the model's guess.
+
+    The least sure first; one in five is drawn at random, so that what is learned from is not only what is hard.
+
+    \b
+    paraframe labels suggest seeds --count 20 --out to-label.jsonl
+    """
+    from .inputs import Document, Unreadable, find_files, read_documents
+
+    registry = Registry(models)
+    classifier = Classifier(registry.read(registry.current()))
+    found: list[tuple[float, Example]] = []
+    for path in find_files(inputs):
+        for document in [] if isinstance(path, Unreadable) else read_documents(path, encoding="utf-8"):
+            if isinstance(document, Document):
+                for p in classifier.classify(document.text):
+                    text = document.text[p.span.start : p.span.end]
+                    example = Example(text=text, labels=p.decision.labels, voice=p.decision.voice)
+                    found.append((p.decision.confidence, example))
+    found.sort(key=lambda pair: pair[0])
+    at_random = min(count // 5, max(0, len(found) - count))
+    least_sure = found[: count - at_random]
+    chosen = least_sure + random.Random(0).sample(found[len(least_sure) :], at_random)
+    out.write_text("".join(json.dumps(record(e), ensure_ascii=False) + "\n" for _, e in chosen), encoding="utf-8")
+    click.echo(f"{len(chosen)} paragraphs are in {out}: correct `labels`, then paraframe labels import {out}", err=True)

@@ -1,0 +1,162 @@
+"""Label files: annotated sentences, one a line of JSONL, in a folder laid out as Hugging Face `datasets` reads it.
+
+`train.jsonl`, `validation.jsonl` and `test.jsonl` hold the project's corpus. Every file in `own/` (imported with
+`paraframe labels import`) and `feedback/` (stored by the service) joins the training split; they need only `text`
+and `labels`.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import LabelError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+JOINING = ("own", "feedback")
+
+
+class Example(BaseModel):
+    """One annotated sentence. Fields that are not named here are allowed and ignored, as tools add their own.
+
+    A text without `doc_id` stands for itself: it is a document and a paragraph of one sentence, whatever its length.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str = Field(min_length=1)
+    labels: tuple[str, ...]
+    id: str = ""
+    doc_id: str = ""
+    paragraph: int = Field(default=0, ge=0)
+    position: int = Field(default=0, ge=0, description="of the sentence in its document")
+    voice: dict[str, Literal["own", "reported", "mixed"]] = {}
+    main: str | None = Field(default=None, description="the framing that its paragraph mainly conveys, or `none`")
+    genre: str = ""
+    kind: Literal["natural", "pointed", "own"] = "own"
+    annotators: dict[str, list[str]] = {}
+
+    @model_validator(mode="after")
+    def _voice_matches_labels(self) -> "Example":
+        if strangers := sorted(set(self.voice) - set(self.labels)):
+            raise ValueError(f"voice is given for {', '.join(strangers)}, which is not among the labels")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("a label is given twice")
+        if not self.text.strip():
+            raise ValueError("the text is blank")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """The sentences of one paragraph, in order."""
+
+    sentences: tuple[Example, ...]
+
+    @property
+    def doc_id(self) -> str:
+        return self.sentences[0].doc_id
+
+    @property
+    def text(self) -> str:
+        return " ".join(sentence.text for sentence in self.sentences)
+
+    @property
+    def labels(self) -> frozenset[str]:
+        return frozenset(label for sentence in self.sentences for label in sentence.labels)
+
+    @property
+    def main(self) -> str | None:
+        """The single label: as coded, or the only one that there is; None where several compete uncoded."""
+        coded = self.sentences[0].main
+        if coded is not None or len(self.labels) > 1:
+            return coded
+        return next(iter(self.labels), "none")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """The examples of each split, and the sha256 of every file they came from, by path below the folder."""
+
+    examples: dict[Split, list[Example]]
+    digests: dict[str, str]
+
+    def paragraphs(self, split: Split) -> list[Paragraph]:
+        return paragraphs(self.examples[split])
+
+
+def read_labels(folder: Path, *, labels: Sequence[str]) -> LabelSet:
+    """All label files in `folder`. Raises LabelError, naming file and line, for what is broken or contradictory."""
+    files: list[tuple[Split, Path]] = [(split, folder / f"{split}.jsonl") for split in SPLITS]
+    files += [("train", path) for name in JOINING for path in sorted((folder / name).glob("*.jsonl"))]
+    examples: dict[Split, list[Example]] = {split: [] for split in SPLITS}
+    digests: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for split, path in files:
+        for number, example in read_file(path, labels=labels):
+            where = f"{path}:{number}"
+            if example.id in seen:
+                raise LabelError(f"{where}: id {example.id!r} was used at {seen[example.id]}")
+            seen[example.id] = where
+            examples[split].append(example)
+        digests[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return LabelSet(examples, digests)
+
+
+def read_file(path: Path, *, labels: Sequence[str]) -> Iterator[tuple[int, Example]]:
+    """(line number, example) of one file; blank lines are passed over. Raises LabelError, naming file and line."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"{path}: cannot be read: {error}") from error
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            yield number, _parse(line, where=f"{path}:{number}", default=f"{path.stem}-{number}", labels=labels)
+
+
+def _parse(line: str, *, where: str, default: str, labels: Sequence[str]) -> Example:
+    try:
+        record: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise LabelError(f"{where}: broken JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise LabelError(f"{where}: an object with `text` and `labels` was expected, not {type(record).__name__}")
+    if record.get("labels") == ["none"]:
+        record["labels"] = []
+    try:
+        example = Example.model_validate(record)
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'line'}: {e['msg']}" for e in error.errors())
+        raise LabelError(f"{where}: {reasons}") from error
+    known = {*labels, "none"}
+    if unknown := [label for label in (*example.labels, example.main or "none") if label not in known]:
+        raise LabelError(f"{where}: unknown label {unknown[0]!r}; the codebook has {', '.join(labels)}")
+    if "none" in example.labels:
+        raise LabelError(f"{where}: `none` stands with other labels; leave `labels` empty instead")
+    identity = example.id or default
+    return example.model_copy(update={"id": identity, "doc_id": example.doc_id or identity})
+
+
+def paragraphs(examples: Iterable[Example]) -> list[Paragraph]:
+    """Sentences put together again, in the order of their documents' first appearance."""
+    groups: dict[tuple[str, int], list[Example]] = defaultdict(list)
+    for example in examples:
+        groups[example.doc_id, example.paragraph].append(example)
+    return [Paragraph(tuple(sorted(group, key=lambda e: e.position))) for group in groups.values()]
+
+
+def write_file(path: Path, examples: Iterable[Example]) -> None:
+    """One example a line; fields at their defaults are left out, but not `labels`."""
+    lines = [json.dumps(record(example), ensure_ascii=False) for example in examples]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def record(example: Example) -> dict[str, Any]:
+    """The JSON object of an example; reading it again gives the same example."""
+    return {"id": example.id, **example.model_dump(mode="json", exclude_defaults=True), "labels": list(example.labels)}

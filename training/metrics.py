@@ -1,0 +1,115 @@
+"""What an exported model gets right, measured through the serving code: the numbers of every table.
+
+Definitions are those of `sklearn.metrics`; ECE is the expected calibration error over ten equal bins (Naeini et al.
+2015). Intervals are 95% bootstrap intervals over documents.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_fscore_support
+
+from service.inference.classifier import Classifier
+from service.inference.decide import NONE, Decision
+
+from .labels import Paragraph
+
+_RESAMPLES = 1000
+Metrics = dict[str, Any]
+
+
+def evaluate(classifier: Classifier, paragraphs: Sequence[Paragraph]) -> Metrics:
+    """Every metric of `classifier` on labelled paragraphs."""
+    results = classifier.classify_many(p.text for p in paragraphs)
+    decisions = [labelled[0].decision for labelled in results]
+    return measure(paragraphs, decisions, classifier.artifact.manifest.labels)
+
+
+def measure(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision], labels: Sequence[str]) -> Metrics:
+    """The metrics of any decisions, of this model or a baseline, on labelled paragraphs."""
+    gold = np.array([[label in p.labels for label in labels] for p in paragraphs])
+    found = np.array([[label in d.labels for label in labels] for d in decisions])
+    scores = np.array([[d.scores[label] for label in labels] for d in decisions])
+    low, high = _interval(gold, found, [p.doc_id for p in paragraphs])
+    return {
+        "paragraphs": len(paragraphs),
+        "macro_f1": _macro_f1(gold, found),
+        "macro_f1_95": [low, high],
+        "labels": {label: _label(gold[:, i], found[:, i], scores[:, i]) for i, label in enumerate(labels)},
+        **_single(paragraphs, decisions, labels),
+        "voice": _voice(paragraphs, decisions),
+    }
+
+
+def _label(gold: NDArray[np.bool_], found: NDArray[np.bool_], scores: NDArray[np.float64]) -> Metrics:
+    precision, recall, f1, _ = precision_recall_fscore_support(gold, found, average="binary", zero_division=0)
+    return {
+        "n": int(gold.sum()),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+        "average_precision": float(average_precision_score(gold, scores)) if gold.any() else None,
+        "ece": ece(scores, gold),
+    }
+
+
+def _single(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision], labels: Sequence[str]) -> Metrics:
+    """Accuracy, calibration and confusion of the single label, where it is known."""
+    classes = [*labels, NONE]
+    known = [(p.main, d) for p, d in zip(paragraphs, decisions, strict=True) if p.main is not None]
+    right = np.array([main == d.label for main, d in known])
+    sure = np.array([not d.unsure for _, d in known])
+    confidence = np.array([d.confidence for _, d in known])
+    return {
+        "single_label_accuracy": float(right.mean()),
+        "confidence_ece": ece(confidence, right),
+        "sure_share": float(sure.mean()),
+        "sure_accuracy": float(right[sure].mean()) if sure.any() else None,
+        "unsure_accuracy": float(right[~sure].mean()) if (~sure).any() else None,
+        "confusion": {
+            "classes": classes,
+            "rows_are_human": confusion_matrix([m for m, _ in known], [d.label for _, d in known], labels=classes).tolist(),
+        },
+    }
+
+
+def _voice(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision]) -> Metrics:
+    """How often own and reported are told apart, where both the human and the model decide for one of them."""
+    right = [
+        voices == {decision.voice[label]}
+        for paragraph, decision in zip(paragraphs, decisions, strict=True)
+        for label in decision.labels
+        for voices in [{s.voice[label] for s in paragraph.sentences if label in s.voice}]
+        if len(voices) == 1 and "mixed" not in voices and decision.voice[label] != "mixed"
+    ]
+    return {"n": len(right), "accuracy": sum(right) / len(right) if right else None}
+
+
+def ece(stated: NDArray[np.float64], right: NDArray[np.bool_], bins: int = 10) -> float:
+    """Expected calibration error: the mean gap between stated probability and how often it is right."""
+    bin_of = np.minimum((stated * bins).astype(int), bins - 1)
+    gaps = np.bincount(bin_of, stated, bins) - np.bincount(bin_of, right, bins)
+    return float(np.abs(gaps).sum() / max(1, len(stated)))
+
+
+def _macro_f1(gold: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
+    both = (gold & found).sum(axis=0)
+    total = gold.sum(axis=0) + found.sum(axis=0)
+    return float(np.mean(np.where(total > 0, 2 * both / np.maximum(total, 1), 1.0)))
+
+
+def _interval(gold: NDArray[np.bool_], found: NDArray[np.bool_], doc_ids: Sequence[str]) -> tuple[float, float]:
+    rows: dict[str, list[int]] = defaultdict(list)
+    for i, doc_id in enumerate(doc_ids):
+        rows[doc_id].append(i)
+    groups = list(rows.values())
+    rng = np.random.default_rng(0)
+    samples = []
+    for _ in range(_RESAMPLES):
+        chosen = [i for k in rng.integers(len(groups), size=len(groups)) for i in groups[k]]
+        samples.append(_macro_f1(gold[chosen], found[chosen]))
+    low, high = np.percentile(samples, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,95 @@
+"""Labels and a recipe to a new model version: fit, export, calibrate, evaluate, seal."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from service.inference import artifact
+from service.inference.artifact import BaseModelEntry, Manifest, read_artifact, write_manifest
+from service.inference.classifier import Classifier
+from service.inference.decide import DecisionRule, LabelRule
+from service.inference.registry import Registry
+
+from . import card
+from .base_models import BaseModel
+from .batches import items
+from .calibrate import Scored, calibrate
+from .codebook import read_codebook
+from .export import check_parity, export
+from .fit import fit
+from .golden import golden
+from .labels import LabelSet, Paragraph, read_labels
+from .metrics import evaluate
+from .recipe import Recipe
+
+NAME = "paraframe-en"
+LANGUAGE = "en"
+
+
+def train(
+    labels_folder: Path,
+    recipe: Recipe,
+    recipe_text: str,
+    base: BaseModel,
+    registry: Registry,
+    version: str,
+    *,
+    quiet: bool,
+) -> Path:
+    """Train by `recipe` and write `version` into the registry; it is not served until promoted."""
+    codebook = read_codebook(labels_folder)
+    label_set = read_labels(labels_folder, labels=codebook.ids)
+    tokenizer = base.tokenizer()
+    train_items = items(label_set.paragraphs("train"), tokenizer, codebook.ids)
+    network = fit(train_items, base, recipe, labels=len(codebook.ids), quiet=quiet)
+    with registry.new_version(version) as folder:
+        export(network, folder)
+        check_parity(network, folder, [i.window for i in train_items[:32]], tokenizer.vocabulary_size)
+        (folder / artifact.TOKENIZER).write_text(base.tokenizer_json(), encoding="utf-8")
+        (folder / artifact.CODEBOOK).write_bytes((labels_folder / "codebook.json").read_bytes())
+        (folder / artifact.RECIPE).write_text(recipe_text, encoding="utf-8")
+        _seal(folder, _manifest(version, label_set, codebook.ids, recipe, base), label_set)
+    return registry.models / version
+
+
+def _seal(folder: Path, manifest: Manifest, label_set: LabelSet) -> None:
+    """Calibrate, evaluate and describe the version in `folder`, each step by the classifier that the one before made."""
+    for name in (artifact.METRICS, artifact.GOLDEN, artifact.CARD):
+        (folder / name).write_text("{}\n", encoding="utf-8")
+    validation = label_set.paragraphs("validation")
+    rule = calibrate(scored(_classifier(folder, manifest), validation), manifest.labels)
+    sealed = manifest.model_copy(update={"decision": rule})
+    calibrated = _classifier(folder, sealed)
+    metrics = {split: evaluate(calibrated, label_set.paragraphs(split)) for split in ("validation", "test")}
+    (folder / artifact.METRICS).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    (folder / artifact.GOLDEN).write_text(golden(calibrated, validation), encoding="utf-8")
+    (folder / artifact.CARD).write_text(card.render(sealed, metrics), encoding="utf-8")
+    write_manifest(folder, sealed)
+
+
+def _classifier(folder: Path, manifest: Manifest) -> Classifier:
+    write_manifest(folder, manifest)
+    return Classifier(read_artifact(folder))
+
+
+def scored(classifier: Classifier, paragraphs: Sequence[Paragraph]) -> list[Scored]:
+    """Each paragraph with the logits of its sentences as they were annotated."""
+    return [Scored(p, classifier.sentence_logits([s.text for s in p.sentences])[0]) for p in paragraphs]
+
+
+def _manifest(version: str, label_set: LabelSet, labels: Sequence[str], recipe: Recipe, base: BaseModel) -> Manifest:
+    """The manifest before calibration: a rule that passes logits through."""
+    identity = LabelRule(slope=1, spread=0, intercept=0, sentence_slope=1, sentence_intercept=0, threshold=0.5)
+    rows = tuple((0.0,) * (len(labels) + 1) for _ in range(len(labels) + 1))
+    return Manifest(
+        format=1,
+        name=NAME,
+        version=version,
+        language=LANGUAGE,
+        labels=tuple(labels),
+        decision=DecisionRule(labels=dict.fromkeys(labels, identity), single_label=rows, unsure_below=0.0),
+        base_model=BaseModelEntry(name=base.name, sha256=base.sha256),
+        label_files=label_set.digests,
+        seed=recipe.seeds[0],
+        files={},
+    )
