@@ -1,7 +1,9 @@
 """Which scope each route needs, and whether a request has it. A route that is not in the table does not start."""
 
+from collections.abc import Iterable, Iterator
+
 from fastapi import FastAPI, Request
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from .errors import ApiError
 from .keys import KeyFile, KeyFileError, Scope
@@ -24,12 +26,23 @@ REQUIRED: dict[tuple[str, str], Scope | None] = {
 
 
 def check_routes(app: FastAPI) -> None:
-    """Raises LookupError for a route without a rule."""
-    for route in app.routes:
-        if isinstance(route, Route):
-            for method in (route.methods or set()) - {"HEAD"}:
-                if (method, route.path) not in REQUIRED:
-                    raise LookupError(f"{method} {route.path} has no rule in service.access.REQUIRED")
+    """Raises LookupError for a route without a rule, and for anything mounted that no rule can speak of."""
+    for route in _flat(app.routes):
+        if not isinstance(route, Route):
+            raise LookupError(f"{route!r} is no plain route, so no rule in service.access.REQUIRED covers it")
+        for method in (route.methods or set()) - {"HEAD"}:
+            if (method, route.path) not in REQUIRED:
+                raise LookupError(f"{method} {route.path} has no rule in service.access.REQUIRED")
+
+
+def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """FastAPI keeps an included router as one route of its own kind."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is None:
+            yield route
+        else:
+            yield from _flat(included.routes)
 
 
 async def authorize(request: Request) -> None:

@@ -50,9 +50,10 @@ class _StrictRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            if request.method == "POST" and not _is_json(request) and await request.body():
+            once = _StrictRequest(request.scope, request.receive)
+            if request.method == "POST" and not _is_json(request) and await once.body():
                 raise ApiError(415, "unsupported_media_type", "the body should be application/json")
-            return await handler(_StrictRequest(request.scope, request.receive))
+            return await handler(once)
 
         return strict
 

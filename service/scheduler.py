@@ -1,8 +1,9 @@
 """One inference thread for all requests: admission in tokens, micro-batches of like lengths, deadlines, supervision.
 
 A request's windows wait in one queue in order of arrival. The thread takes the oldest, adds others of the same length
-bucket and model up to the batch budget, and runs them together. A request that is cancelled (client gone, deadline over) leaves its
-windows behind, and they are passed over. If a batch fails, its windows are run one by one, so that only a bad one fails.
+bucket and model up to the batch budget, and runs them together. A request that is cancelled (client gone, deadline over)
+leaves its windows behind, and they are passed over. If a batch fails, its windows are run one by one, so that only a bad
+one fails.
 """
 
 import asyncio
@@ -102,7 +103,7 @@ class Scheduler:
         job = _Job(classifier, windows, loop.create_future(), loop)
         with self._changed:
             if self._stopping or not self._thread.is_alive():
-                raise ApiError(503, "unavailable", "the service is stopping or cannot infer", retry_after=1)
+                raise _cannot_infer()
             self._queue.extend(_Waiting(job, i, bucket(len(w.ids))) for i, w in enumerate(windows))
             self._changed.notify()
         try:
@@ -114,14 +115,22 @@ class Scheduler:
         try:
             while batch := self._next_batch():
                 self._batch_started = time.monotonic()
-                self._infer(batch)
+                self._supervised(batch)
                 self._metrics.batch_seconds.observe(time.monotonic() - self._batch_started)
                 self._batch_started = None
-        except Exception:
-            _logger.exception("the inference thread ended; the service is not ready")
-            raise
         finally:
             self._fail_waiting()
+
+    def _supervised(self, batch: list[_Waiting]) -> None:
+        """Whatever a batch raises, its requests are answered; what is no EncoderError was not foreseen, and is logged."""
+        try:
+            self._infer(batch)
+        except BaseException as error:
+            _logger.exception("a batch failed in an unforeseen way")
+            for job in {w.job for w in batch}:
+                _settle(job, _cannot_infer())
+            if not isinstance(error, Exception):
+                raise
 
     def _next_batch(self) -> list[_Waiting]:
         """Windows to run together; empty when stopping."""
@@ -173,7 +182,7 @@ class Scheduler:
         with self._changed:
             waiting, self._queue = list(self._queue), deque()
         for job in {w.job for w in waiting}:
-            _settle(job, ApiError(503, "unavailable", "the service is stopping or cannot infer", retry_after=1))
+            _settle(job, _cannot_infer())
 
 
 def _settle(job: _Job, error: Exception | None) -> None:
@@ -189,3 +198,7 @@ def _settle(job: _Job, error: Exception | None) -> None:
 
     if not job.loop.is_closed():
         job.loop.call_soon_threadsafe(resolve)
+
+
+def _cannot_infer() -> ApiError:
+    return ApiError(503, "unavailable", "the service is stopping or cannot infer", retry_after=1)

@@ -39,7 +39,27 @@ def test_a_label_at_the_end_of_a_long_sentence_is_found(tiny_classifier: Classif
 def test_same_labels_whatever_shares_the_batch(shipped: Classifier) -> None:
     """2,000 texts in 50 random batchings, each text against its own answer when alone."""
     chance = random.Random(7)
-    words = "the army ministry heroes lied perhaps secret talks killed our enemy may deny river bread of and to in".split()
+    words = [
+        "the",
+        "army",
+        "ministry",
+        "heroes",
+        "lied",
+        "perhaps",
+        "secret",
+        "talks",
+        "killed",
+        "our",
+        "enemy",
+        "may",
+        "deny",
+        "river",
+        "bread",
+        "of",
+        "and",
+        "to",
+        "in",
+    ]
     texts = [" ".join(chance.choices(words, k=chance.randint(1, 60))).capitalize() + "." for _ in range(2000)]
     alone = [shipped.classify(text)[0].decision for text in texts[:200]]
     whole = shipped.classify_many(texts)

@@ -24,7 +24,9 @@ def sentences(text: str) -> list[list[str]]:
     return [[text[s.start : s.end] for s in p.sentences] for p in split_paragraphs(text)]
 
 
-texts = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(list("\n\r\t .!?\"”'—Aa\u2028\u00a0\u200b"))))
+texts = st.text(
+    st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(list("\n\r\t .!?\"”'—Aa\u2028\u00a0\u200b")))
+)
 
 
 @given(texts)

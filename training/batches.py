@@ -2,30 +2,36 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from service.inference.classifier import Classifier
+from service.inference.decide import sigmoid
 from service.inference.text import join
 from service.inference.tokens import Window, WindowTokenizer
 
 from .labels import Paragraph
 
 _VOICE = {"own": 0.0, "mixed": 0.5, "reported": 1.0}
-_UNKNOWN = -1.0
+_UNKNOWN = np.float32(-1.0)
 
 Targets = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A window and the targets `(sentences, 2 * labels)` of its paragraph: labels in [0, 1], voices or -1."""
+    """A window and what its paragraph's sentences should get: targets `(sentences, 2 * labels)`, -1 where unknown.
+
+    `taught`: the probabilities that a teacher gives them, of the same shape; all -1 without a teacher.
+    """
 
     window: Window
     targets: Targets
+    taught: Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +40,33 @@ class Batch:
     attention_mask: Tensor  # (batch, tokens)
     sentence_of: Tensor  # (batch, tokens)
     targets: Tensor  # (batch, sentences, 2 * labels), -1 where there is nothing to learn
+    taught: Tensor  # (batch, sentences, 2 * labels), likewise
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(t.to(device) for t in (self.input_ids, self.attention_mask, self.sentence_of, self.targets)))
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-def items(paragraphs: Sequence[Paragraph], tokenizer: WindowTokenizer, labels: Sequence[str]) -> list[Item]:
+def items(
+    paragraphs: Sequence[Paragraph], tokenizer: WindowTokenizer, labels: Sequence[str], teacher: Classifier | None = None
+) -> list[Item]:
     """The windows of all paragraphs, with targets for the sentences that each holds."""
     made: list[Item] = []
     for paragraph in paragraphs:
+        sentences = [s.text for s in paragraph.sentences]
         targets = np.array([_targets(s.labels, s.voice, labels) for s in paragraph.sentences], dtype=np.float32)
-        for window in tokenizer.windows(*join([s.text for s in paragraph.sentences])):
-            present = np.isin(np.arange(len(targets)), window.sentence_of)[:, None]
-            made.append(Item(window, np.where(present, targets, np.float32(_UNKNOWN))))
+        taught = np.full_like(targets, _UNKNOWN) if teacher is None else _taught(teacher, sentences, targets)
+        for window in tokenizer.windows(*join(sentences)):
+            absent = ~np.isin(np.arange(len(targets)), window.sentence_of)[:, None]
+            made.append(Item(window, np.where(absent, _UNKNOWN, targets), np.where(absent, _UNKNOWN, taught)))
     return made
+
+
+def _taught(teacher: Classifier, sentences: Sequence[str], targets: Targets) -> Targets:
+    """The teacher's probabilities; of voices, only where there is a label to voice."""
+    probabilities = sigmoid(np.hstack(teacher.sentence_logits(sentences))).astype(np.float32)
+    labels = targets.shape[1] // 2
+    unknown = np.hstack([np.zeros_like(targets[:, :labels], dtype=bool), targets[:, labels:] < 0])
+    return np.where(unknown, _UNKNOWN, probabilities)
 
 
 def batches(items: Sequence[Item], size: int, *, shuffle: random.Random | None) -> Iterator[Batch]:
@@ -73,16 +92,18 @@ def collate(items: Sequence[Item]) -> Batch:
     input_ids = torch.zeros(len(items), tokens, dtype=torch.long)
     mask = torch.zeros_like(input_ids)
     sentence_of = torch.full_like(input_ids, -1)
-    targets = torch.full((len(items), sentences, columns), _UNKNOWN)
+    targets = torch.full((len(items), sentences, columns), float(_UNKNOWN))
+    taught = torch.full_like(targets, float(_UNKNOWN))
     for row, item in enumerate(items):
         count = len(item.window.ids)
         input_ids[row, :count] = torch.from_numpy(item.window.ids)
         mask[row, :count] = 1
         sentence_of[row, :count] = torch.from_numpy(item.window.sentence_of)
         targets[row, : len(item.targets)] = torch.from_numpy(item.targets)
-    return Batch(input_ids, mask, sentence_of, targets)
+        taught[row, : len(item.taught)] = torch.from_numpy(item.taught)
+    return Batch(input_ids, mask, sentence_of, targets, taught)
 
 
 def _targets(carried: Sequence[str], voice: Mapping[str, str], labels: Sequence[str]) -> list[float]:
-    voices = [_VOICE[voice[label]] if label in voice else _UNKNOWN for label in labels]
+    voices = [_VOICE[voice[label]] if label in voice else float(_UNKNOWN) for label in labels]
     return [float(label in carried) for label in labels] + voices

@@ -84,11 +84,12 @@ def _threshold(probabilities: Array, carried: NDArray[np.bool_]) -> float:
     for _ in range(_RESAMPLES):
         sample = rng.integers(len(carried), size=len(carried))
         if carried[sample].any():
-            best.append(_best_threshold(probabilities[sample], carried[sample]))
+            best.append(best_threshold(probabilities[sample], carried[sample]))
     return round(float(np.clip(np.median(best), 0.05, 0.95)), 4)
 
 
-def _best_threshold(probabilities: Array, carried: NDArray[np.bool_]) -> float:
+def best_threshold(probabilities: Array, carried: NDArray[np.bool_]) -> float:
+    """The threshold at or over which F1 is highest."""
     order = np.argsort(-probabilities)
     hits = np.cumsum(carried[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + carried.sum())

@@ -92,3 +92,11 @@ def _label_row(label: str, m: Metrics) -> str:
         f"{m['ece']:.3f}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def behaviour_table(behaviour: Metrics) -> str:
+    """One line a kind of pair."""
+    lines = ["| minimal pairs | n | passed |", "| --- | --- | --- |"]
+    names = {"flip": "that must flip a label", "keep": "that must not"}
+    lines += [f"| {names[kind]} | {row['n']} | {row['passed']:.3f} |" for kind, row in behaviour.items() if row["n"]]
+    return "\n".join(lines)

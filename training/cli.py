@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from service.inference.artifact import read_artifact
 from service.inference.classifier import Classifier
 from service.inference.errors import UnknownVersionError
 from service.inference.registry import Registry
@@ -83,13 +84,20 @@ def label(
 @click.option("--labels", "labels_folder", type=click.Path(path_type=Path), default="labels", show_default=True)
 @click.option("--base-model", help="Name or folder of a pretrained encoder, in place of the recipe's.")
 @click.option("--recipe", "recipe_name", default="small", show_default=True, help="A name in training/recipes, or a file.")
+@click.option("--teacher", type=click.Path(path_type=Path), help="Folder of a version to learn from beside the labels.")
 @click.option("--out", "models", type=click.Path(path_type=Path), default="models", show_default=True)
 @click.option("--version", help="Name of the new version. Default: the next number.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @handle_errors
 @needs_training_tools
 def train(
-    labels_folder: Path, base_model: str | None, recipe_name: str, models: Path, version: str | None, quiet: bool
+    labels_folder: Path,
+    base_model: str | None,
+    recipe_name: str,
+    teacher: Path | None,
+    models: Path,
+    version: str | None,
+    quiet: bool,
 ) -> None:
     """Train, calibrate, export and evaluate a new version.
 
@@ -98,16 +106,20 @@ def train(
 
     \b
     paraframe train
-    paraframe train --recipe base --version 1.1.0-base
+    paraframe train --recipe base --out teachers
+    paraframe train --teacher teachers/1.0.0
     """
     from .base_models import resolve
+    from .pipeline import Plan
     from .pipeline import train as run
     from .recipe import read_recipe
 
     recipe, text = read_recipe(recipe_name, base_model=base_model)
     registry = Registry(models)
     made = version or registry.next_version()
-    folder = run(labels_folder, recipe, text, resolve(recipe.base_model), registry, made, quiet=quiet)
+    taught_by = read_artifact(teacher) if teacher else None
+    plan = Plan(labels_folder, recipe, text, resolve(recipe.base_model), taught_by)
+    folder = run(plan, registry, made, quiet=quiet)
     click.echo(f"wrote {folder}", err=True)
     _compare(registry, [made])
 
@@ -116,32 +128,40 @@ def train(
 @click.argument("version", required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="A label file. Default: the test split in labels/.")
 @click.option("--labels", "labels_folder", type=click.Path(path_type=Path), default="labels", show_default=True)
+@click.option("--baselines", is_flag=True, help="Beside what a user would try first, trained on the same labels.")
 @click.option("--json", "as_json", is_flag=True, help="All numbers, as JSON.")
 @MODELS
 @handle_errors
 @needs_training_tools
-def evaluate(version: str | None, data: Path | None, labels_folder: Path, as_json: bool, models: Path) -> None:
-    """Measure a version, through the serving code, on a label file.
+def evaluate(version: str | None, data: Path | None, labels_folder: Path, baselines: bool, as_json: bool, models: Path) -> None:
+    """Measure a version, through the serving code, on a label file, and on the behavioural suite.
 
     \b
-    paraframe evaluate
+    paraframe evaluate --baselines
     paraframe evaluate 1.0.0 --data my-labels.jsonl --json
     """
     from . import card
-    from .labels import paragraphs, read_file
+    from .baselines import measure_baselines
+    from .behaviour import behave, read_pairs
+    from .labels import paragraphs, read_file, read_labels
     from .metrics import evaluate as measure
 
     registry = Registry(models)
     classifier = Classifier(registry.read(version or registry.current()))
     file = data or labels_folder / "test.jsonl"
     examples = [example for _, example in read_file(file, labels=classifier.artifact.manifest.labels)]
-    metrics = measure(classifier, paragraphs(examples))
+    rows = {classifier.artifact.version: measure(classifier, paragraphs(examples))}
+    if baselines:
+        label_set = read_labels(labels_folder, labels=classifier.artifact.manifest.labels)
+        rows |= measure_baselines(label_set, classifier.artifact.manifest.labels, paragraphs(examples))
+    pairs = labels_folder / "behaviour" / "pairs.jsonl"
+    behaviour = behave(classifier, read_pairs(pairs)) if pairs.is_file() else None
     if as_json:
-        click.echo(json.dumps(metrics, indent=1))
-    else:
-        click.echo(card.table({classifier.artifact.version: metrics}))
-        click.echo()
-        click.echo(card.per_label(metrics))
+        click.echo(json.dumps({**rows[classifier.artifact.version], "behaviour": behaviour, "rows": rows}, indent=1))
+        return
+    click.echo(f"{card.table(rows)}\n\n{card.per_label(rows[classifier.artifact.version])}")
+    if behaviour:
+        click.echo(f"\n{card.behaviour_table(behaviour)}")
 
 
 @main.command()

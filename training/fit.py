@@ -50,7 +50,7 @@ def _train(network: FramingNetwork, items: Sequence[Item], recipe: Recipe, seed:
         for _ in range(recipe.epochs):
             for batch in batches(items, recipe.batch_paragraphs, shuffle=shuffle):
                 with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-                    loss = batch_loss(network, batch.to(device), recipe.voice_weight)
+                    loss = batch_loss(network, batch.to(device), recipe)
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimizer.step()
@@ -61,14 +61,23 @@ def _train(network: FramingNetwork, items: Sequence[Item], recipe: Recipe, seed:
     network.to("cpu")
 
 
-def batch_loss(network: FramingNetwork, batch: Batch, voice_weight: float) -> Tensor:
-    """Binary cross-entropy of the labels, summed over labels, and of the voices of those that are there."""
+def batch_loss(network: FramingNetwork, batch: Batch, recipe: Recipe) -> Tensor:
+    """Binary cross-entropy to the labels and, where there is a teacher, to its probabilities.
+
+    Of every sentence the labels count, of a label that is there also its voice. Learning from a larger network's
+    probabilities beside the labels is Hinton, Vinyals and Dean's (2015, "Distilling the Knowledge in a Neural Network").
+    """
     logits = network.sentence_logits(batch.input_ids, batch.attention_mask, batch.sentence_of, batch.targets.shape[1])
-    loss = nn.functional.binary_cross_entropy_with_logits(
-        logits, batch.targets.clamp(min=0), weight=(batch.targets >= 0).float(), reduction="none"
-    )
-    known = (batch.targets >= 0).float()
-    labels = network.labels
+    loss = _loss(logits, batch.targets, recipe.voice_weight)
+    if not bool((batch.taught >= 0).any()):
+        return loss
+    return (1 - recipe.distillation) * loss + recipe.distillation * _loss(logits, batch.taught, recipe.voice_weight)
+
+
+def _loss(logits: Tensor, targets: Tensor, voice_weight: float) -> Tensor:
+    known = (targets >= 0).to(logits.dtype)
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, targets.clamp(min=0), weight=known, reduction="none")
+    labels = targets.shape[-1] // 2
     label_loss = loss[..., :labels].sum() / known[..., :labels].sum().clamp(min=1) * labels
     voice_loss = loss[..., labels:].sum() / known[..., labels:].sum().clamp(min=1)
     return label_loss + voice_weight * voice_loss

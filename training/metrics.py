@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_fscore_support
 
-from service.inference.classifier import Classifier
+from service.inference.classifier import Classifier, LabelledParagraph
 from service.inference.decide import NONE, Decision
 
 from .labels import Paragraph
@@ -25,7 +25,31 @@ def evaluate(classifier: Classifier, paragraphs: Sequence[Paragraph]) -> Metrics
     """Every metric of `classifier` on labelled paragraphs."""
     results = classifier.classify_many(p.text for p in paragraphs)
     decisions = [labelled[0].decision for labelled in results]
-    return measure(paragraphs, decisions, classifier.artifact.manifest.labels)
+    measured = measure(paragraphs, decisions, classifier.artifact.manifest.labels)
+    return {**measured, "evidence": _evidence(classifier, [(p.text, r[0]) for p, r in zip(paragraphs, results, strict=True)])}
+
+
+def _evidence(classifier: Classifier, labelled: Sequence[tuple[str, LabelledParagraph]]) -> Metrics:
+    """Whether evidence is what carries a label: without it the label goes, without as many other sentences it stays."""
+    texts: list[str] = []
+    asked: list[str] = []
+    for text, paragraph in labelled:
+        sentences = [text[s.start : s.end] for s in paragraph.span.sentences]
+        for label in paragraph.decision.labels:
+            named = {e.sentence for e in paragraph.decision.evidence if e.label == label}
+            others = [i for i in range(len(sentences)) if i not in named]
+            if len(others) > len(named):  # so that something is left either way
+                without_named = " ".join(sentences[i] for i in others)
+                dropped = set(others[: len(named)])
+                texts += [without_named, " ".join(s for i, s in enumerate(sentences) if i not in dropped)]
+                asked.append(label)
+    answers = iter([r[0].decision.labels for r in classifier.classify_many(texts)])
+    held = [(label not in next(answers), label in next(answers)) for label in asked]
+    return {
+        "n": len(held),
+        "drops_without": sum(gone for gone, _ in held) / len(held) if held else None,
+        "stays_without_others": sum(stayed for _, stayed in held) / len(held) if held else None,
+    }
 
 
 def measure(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision], labels: Sequence[str]) -> Metrics:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from service.inference import artifact
-from service.inference.artifact import BaseModelEntry, Manifest, read_artifact, write_manifest
+from service.inference.artifact import Artifact, BaseModelEntry, Manifest, read_artifact, write_manifest
 from service.inference.classifier import Classifier
 from service.inference.decide import DecisionRule, LabelRule
 from service.inference.registry import Registry
@@ -26,29 +27,32 @@ NAME = "paraframe-en"
 LANGUAGE = "en"
 
 
-def train(
-    labels_folder: Path,
-    recipe: Recipe,
-    recipe_text: str,
-    base: BaseModel,
-    registry: Registry,
-    version: str,
-    *,
-    quiet: bool,
-) -> Path:
-    """Train by `recipe` and write `version` into the registry; it is not served until promoted."""
-    codebook = read_codebook(labels_folder)
-    label_set = read_labels(labels_folder, labels=codebook.ids)
-    tokenizer = base.tokenizer()
-    train_items = items(label_set.paragraphs("train"), tokenizer, codebook.ids)
-    network = fit(train_items, base, recipe, labels=len(codebook.ids), quiet=quiet)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a training run is made from."""
+
+    labels_folder: Path
+    recipe: Recipe
+    recipe_text: str
+    base: BaseModel
+    teacher: Artifact | None = None
+
+
+def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
+    """Train as planned and write `version` into the registry; it is not served until promoted."""
+    codebook = read_codebook(plan.labels_folder)
+    label_set = read_labels(plan.labels_folder, labels=codebook.ids)
+    tokenizer = plan.base.tokenizer()
+    teacher = Classifier(plan.teacher) if plan.teacher else None
+    train_items = items(label_set.paragraphs("train"), tokenizer, codebook.ids, teacher)
+    network = fit(train_items, plan.base, plan.recipe, labels=len(codebook.ids), quiet=quiet)
     with registry.new_version(version) as folder:
         export(network, folder)
         check_parity(network, folder, [i.window for i in train_items[:32]], tokenizer.vocabulary_size)
-        (folder / artifact.TOKENIZER).write_text(base.tokenizer_json(), encoding="utf-8")
-        (folder / artifact.CODEBOOK).write_bytes((labels_folder / "codebook.json").read_bytes())
-        (folder / artifact.RECIPE).write_text(recipe_text, encoding="utf-8")
-        _seal(folder, _manifest(version, label_set, codebook.ids, recipe, base), label_set)
+        (folder / artifact.TOKENIZER).write_text(plan.base.tokenizer_json(), encoding="utf-8")
+        (folder / artifact.CODEBOOK).write_bytes((plan.labels_folder / "codebook.json").read_bytes())
+        (folder / artifact.RECIPE).write_text(plan.recipe_text, encoding="utf-8")
+        _seal(folder, _manifest(version, label_set, codebook.ids, plan), label_set)
     return registry.models / version
 
 
@@ -77,7 +81,7 @@ def scored(classifier: Classifier, paragraphs: Sequence[Paragraph]) -> list[Scor
     return [Scored(p, classifier.sentence_logits([s.text for s in p.sentences])[0]) for p in paragraphs]
 
 
-def _manifest(version: str, label_set: LabelSet, labels: Sequence[str], recipe: Recipe, base: BaseModel) -> Manifest:
+def _manifest(version: str, label_set: LabelSet, labels: Sequence[str], plan: Plan) -> Manifest:
     """The manifest before calibration: a rule that passes logits through."""
     identity = LabelRule(slope=1, spread=0, intercept=0, sentence_slope=1, sentence_intercept=0, threshold=0.5)
     rows = tuple((0.0,) * (len(labels) + 1) for _ in range(len(labels) + 1))
@@ -88,8 +92,9 @@ def _manifest(version: str, label_set: LabelSet, labels: Sequence[str], recipe: 
         language=LANGUAGE,
         labels=tuple(labels),
         decision=DecisionRule(labels=dict.fromkeys(labels, identity), single_label=rows, unsure_below=0.0),
-        base_model=BaseModelEntry(name=base.name, sha256=base.sha256),
+        base_model=BaseModelEntry(name=plan.base.name, sha256=plan.base.sha256),
+        teacher_sha256=plan.teacher.sha256 if plan.teacher else None,
         label_files=label_set.digests,
-        seed=recipe.seeds[0],
+        seed=plan.recipe.seeds[0],
         files={},
     )

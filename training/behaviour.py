@@ -1,0 +1,80 @@
+"""The behavioural suite: minimal pairs that must flip a label, and pairs that must not (Ribeiro et al. 2020, "Beyond
+Accuracy: Behavioral Testing of NLP Models with CheckList"). Never trained on.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.inference.classifier import Classifier
+from service.inference.decide import Decision
+
+from .errors import LabelError
+
+Result = dict[str, Any]
+
+
+class Pair(BaseModel):
+    """Texts `a` and `b`, and what must differ between them: `label` for a flip, nothing for a keep."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    kind: Literal["flip", "keep"]
+    change: str
+    a: str = Field(min_length=1)
+    b: str = Field(min_length=1)
+    label: str | None = None
+    expect: Literal["appears", "disappears", "voice"] | None = None
+    labels: tuple[str, ...] | None = None
+    why: str = ""
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The pairs of a file. Raises LabelError, naming file and line."""
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            pairs.append(Pair.model_validate_json(line))
+        except ValidationError as error:
+            raise LabelError(f"{path}:{number}: {error.errors()[0]['msg']}") from error
+    return pairs
+
+
+def behave(classifier: Classifier, pairs: Sequence[Pair]) -> Result:
+    """Share of the pairs that pass, for flips and keeps, whole and by change."""
+    decisions = iter([_whole(p) for p in classifier.classify_many(text for pair in pairs for text in (pair.a, pair.b))])
+    passed: dict[str, list[tuple[str, bool]]] = {"flip": [], "keep": []}
+    for pair in pairs:
+        passed[pair.kind].append((pair.change, _passes(pair, next(decisions), next(decisions))))
+    return {kind: _shares(results) for kind, results in passed.items()}
+
+
+def _whole(paragraphs: Sequence[Any]) -> Decision:
+    decision: Decision = paragraphs[0].decision
+    return decision
+
+
+def _passes(pair: Pair, a: Decision, b: Decision) -> bool:
+    if pair.kind == "keep":
+        return set(a.labels) == set(b.labels)
+    label = pair.label or ""
+    if pair.expect == "voice":
+        return a.voice.get(label) == "own" and b.voice.get(label) == "reported"
+    before, after = label in a.labels, label in b.labels
+    return after and not before if pair.expect == "appears" else before and not after
+
+
+def _shares(results: Iterable[tuple[str, bool]]) -> Result:
+    by_change: dict[str, list[bool]] = defaultdict(list)
+    for change, passed in results:
+        by_change[change].append(passed)
+    everything = [passed for group in by_change.values() for passed in group]
+    return {
+        "n": len(everything),
+        "passed": sum(everything) / len(everything) if everything else None,
+        "by_change": {c: {"n": len(g), "passed": sum(g) / len(g)} for c, g in sorted(by_change.items())},
+    }
