@@ -89,7 +89,7 @@ def _document(doc_id: str, chance: random.Random) -> Iterator[dict[str, object]]
         words = chance.sample(PLAIN, 6) + ([WORDS[label]] if label else [])
         chance.shuffle(words)
         yield {
-            "id": f"{doc_id}-{position}", "doc_id": doc_id, "paragraph": position // 2, "position": position,
+            "id": f"{doc_id}-{position}", "doc_id": doc_id, "paragraph": position // 3, "position": position,
             "text": " ".join(words) + ".", "labels": [label] if label else [], "kind": "natural",
             "voice": {label: "reported" if "said" in words else "own"} if label else {},
         }  # fmt: skip

@@ -124,7 +124,7 @@ def test_the_readme_s_examples_run_word_for_word(served: str, tmp_path: Path) ->
             ".venv/bin/", f"{Path(sys.executable).parent}/"
         )
         command = command.replace("results.", f"{tmp_path}/results.").replace("to-label.jsonl", f"{tmp_path}/to-label.jsonl")
-        result = subprocess.run(["bash", "-ec", command], cwd=ROOT, capture_output=True, text=True)
+        result = subprocess.run(["bash", "-ec", command], cwd=ROOT, capture_output=True, text=True, check=False)
         assert result.returncode == 0, (command, result.stderr)
         assert '"error"' not in result.stdout
         ran += 1

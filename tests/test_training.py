@@ -100,7 +100,7 @@ def test_calibration_finds_the_truth_it_was_given() -> None:
 
 def test_a_validation_split_without_a_label_is_refused() -> None:
     with pytest.raises(TrainingError, match="speculation"):
-        calibrate([Scored(paragraph(*LABELS[:3]), np.zeros((1, 4)))] * 30, LABELS)
+        calibrate([Scored(paragraph(*some), np.eye(1, 4)) for some in (LABELS[:3], ())] * 30, LABELS)
     with pytest.raises(TrainingError, match="empty"):
         calibrate([], LABELS)
 

@@ -15,7 +15,7 @@ from .labels import Paragraph
 # The band in which a reader should look for themselves: where the single label is right less than two times in three.
 _UNSURE_BELOW = 2 / 3
 _RESAMPLES = 200
-_MIN_POSITIVES = 2
+_MIN_POSITIVES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,11 @@ def calibrate(scored: Sequence[Scored], labels: Sequence[str]) -> DecisionRule:
 
 def _label_rule(scored: Sequence[Scored], column: int, label: str) -> LabelRule:
     carried = np.array([label in s.paragraph.labels for s in scored])
-    if carried.sum() < _MIN_POSITIVES:
-        raise TrainingError(f"the validation split has {carried.sum()} paragraphs with {label}; {_MIN_POSITIVES} are needed")
+    if not _MIN_POSITIVES <= carried.sum() < len(carried):
+        raise TrainingError(
+            f"of {len(carried)} paragraphs of the validation split {carried.sum()} carry {label}: "
+            f"at least {_MIN_POSITIVES} that do, and some that do not, are needed"
+        )
     sentence_logits = np.concatenate([s.logits[:, column] for s in scored])
     sentence_carried = np.array([label in e.labels for s in scored for e in s.paragraph.sentences])
     (sentence_slope,), sentence_intercept = _logistic(sentence_logits[:, None], sentence_carried)
