@@ -33,6 +33,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
         ("service.inference.classifier", {"fastapi", "starlette", "torch", "transformers", "training"}),
         ("service.app", {"torch", "transformers", "sklearn", "training"}),
         ("training.cli", {"torch", "transformers", "sklearn", "fastapi", "service.app"}),
+        ("training.card", {"torch", "sklearn"}),
+        ("training.label_commands", {"torch", "sklearn", "nltk"}),
         ("training.pipeline", {"fastapi", "service.app", "service.routes", "service.settings"}),
     ],
 )

@@ -1,10 +1,12 @@
 """The model card of a version, from its manifest and metrics."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from service.inference.artifact import Manifest
 
-from .metrics import Metrics
+if TYPE_CHECKING:  # `paraframe models` shows cards where no training tool is installed
+    from .metrics import Metrics
 
 _MEANING = """\
 A framing found is not a verdict of propaganda: news that reports a framing carries it too, and `voice` says whose it is.
@@ -15,7 +17,7 @@ an outlet without reading the passages: `evidence` says where they are.
 """
 
 
-def render(manifest: Manifest, metrics: Mapping[str, Metrics]) -> str:
+def render(manifest: Manifest, metrics: "Mapping[str, Metrics]") -> str:
     """The card as Markdown with the front matter of Hugging Face model cards."""
     header = "\n".join(
         [
@@ -57,7 +59,7 @@ def render(manifest: Manifest, metrics: Mapping[str, Metrics]) -> str:
     )
 
 
-def table(rows: Mapping[str, Metrics]) -> str:
+def table(rows: "Mapping[str, Metrics]") -> str:
     """One line a model: what is compared side by side."""
     lines = [
         "| model | macro-F1 | 95% | single label | confidence ECE | voice |",
@@ -73,7 +75,7 @@ def table(rows: Mapping[str, Metrics]) -> str:
     return "\n".join(lines)
 
 
-def per_label(metrics: Metrics) -> str:
+def per_label(metrics: "Metrics") -> str:
     lines = [
         "| label | n | precision | recall | F1 | average precision | ECE |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -82,7 +84,7 @@ def per_label(metrics: Metrics) -> str:
     return "\n".join(lines)
 
 
-def _label_row(label: str, m: Metrics) -> str:
+def _label_row(label: str, m: "Metrics") -> str:
     average = m["average_precision"]
     cells: Sequence[str] = [
         f"`{label}`",
@@ -94,7 +96,7 @@ def _label_row(label: str, m: Metrics) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def behaviour_table(behaviour: Metrics) -> str:
+def behaviour_table(behaviour: "Metrics") -> str:
     """One line a kind of pair."""
     lines = ["| minimal pairs | n | passed |", "| --- | --- | --- |"]
     names = {"flip": "that must flip a label", "keep": "that must not"}

@@ -10,6 +10,7 @@ from .labels import SPLITS, Example, LabelSet, Split
 # Sentences that share this much of their three-word runs (Jaccard index) are one sentence, reworded.
 _NEAR = 0.6
 _SHINGLE = 3
+_MIN_WORDS = 6  # shorter ones are datelines and formulas, which recur
 _WORD = re.compile(r"\w+")
 
 
@@ -50,11 +51,13 @@ def _duplicates(labels: LabelSet) -> Iterator[Finding]:
     groups: dict[str, list[tuple[Split, Example]]] = defaultdict(list)
     for split, example in _all(labels):
         words = _words(example.text)
-        if len(words) >= _SHINGLE:  # datelines and single words recur
+        if len(words) >= _MIN_WORDS:
             groups[" ".join(words)].append((split, example))
     for group in groups.values():
         (_, first), *others = group
         for _, other in others:
+            if other.doc_id == first.doc_id:  # a headline and its quotation
+                continue
             kind = "conflict" if set(other.labels) != set(first.labels) else "duplicate"
             yield Finding(kind, f"{other.id} repeats {first.id}: {first.text[:80]!r}")
 
@@ -88,7 +91,7 @@ def _words(text: str) -> list[str]:
 
 def _shingles(text: str) -> frozenset[tuple[str, ...]]:
     words = _words(text)
-    if len(words) < 2 * _SHINGLE:
+    if len(words) < _MIN_WORDS:
         return frozenset()
     return frozenset(zip(*(words[k:] for k in range(_SHINGLE)), strict=False))
 
