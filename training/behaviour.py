@@ -18,7 +18,11 @@ Result = dict[str, Any]
 
 
 class Pair(BaseModel):
-    """Texts `a` and `b`, and what must differ between them: `label` for a flip, nothing for a keep."""
+    """Texts `a` and `b`, and what must differ between them.
+
+    A flip: `label` appears, disappears, or (both carry it) goes from the own voice to a reported one. A keep: nothing; both
+    carry `labels`. `change` says in a word or two what was done to the text.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,17 +49,13 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def behave(classifier: Classifier, pairs: Sequence[Pair]) -> Result:
-    """Share of the pairs that pass, for flips and keeps, whole and by change."""
-    decisions = iter([_whole(p) for p in classifier.classify_many(text for pair in pairs for text in (pair.a, pair.b))])
+    """Share of the pairs that pass: flips, whole and by label and expectation; keeps, whole and by change."""
+    decisions = iter([p[0].decision for p in classifier.classify_many(text for pair in pairs for text in (pair.a, pair.b))])
     passed: dict[str, list[tuple[str, bool]]] = {"flip": [], "keep": []}
     for pair in pairs:
-        passed[pair.kind].append((pair.change, _passes(pair, next(decisions), next(decisions))))
+        group = f"{pair.label} {pair.expect}" if pair.kind == "flip" else pair.change
+        passed[pair.kind].append((group, _passes(pair, next(decisions), next(decisions))))
     return {kind: _shares(results) for kind, results in passed.items()}
-
-
-def _whole(paragraphs: Sequence[Any]) -> Decision:
-    decision: Decision = paragraphs[0].decision
-    return decision
 
 
 def _passes(pair: Pair, a: Decision, b: Decision) -> bool:
@@ -69,12 +69,12 @@ def _passes(pair: Pair, a: Decision, b: Decision) -> bool:
 
 
 def _shares(results: Iterable[tuple[str, bool]]) -> Result:
-    by_change: dict[str, list[bool]] = defaultdict(list)
-    for change, passed in results:
-        by_change[change].append(passed)
-    everything = [passed for group in by_change.values() for passed in group]
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for group, passed in results:
+        groups[group].append(passed)
+    everything = [passed for group in groups.values() for passed in group]
     return {
         "n": len(everything),
         "passed": sum(everything) / len(everything) if everything else None,
-        "by_change": {c: {"n": len(g), "passed": sum(g) / len(g)} for c, g in sorted(by_change.items())},
+        "groups": {name: {"n": len(g), "passed": sum(g) / len(g)} for name, g in sorted(groups.items())},
     }

@@ -16,8 +16,9 @@ from service.inference.tokens import Window
 from .errors import TrainingError
 from .network import FramingNetwork
 
-# Weights are stored as fp16 and computed with as the processor does best. Beyond this, an export would be wrong.
-_TOLERANCE = 0.15
+# What fp16 weights alone may change. The processor's own arithmetic, bf16 perhaps, is left out of this comparison: it is
+# no fault of the export, and calibration is fitted on it.
+_TOLERANCE = 0.05
 
 
 def export(network: FramingNetwork, folder: Path) -> None:
@@ -37,7 +38,7 @@ def export(network: FramingNetwork, folder: Path) -> None:
 
 def check_parity(network: FramingNetwork, folder: Path, windows: Sequence[Window], vocabulary_size: int) -> float:
     """The largest difference of a token output between torch and the exported model. Raises TrainingError if too large."""
-    encoder = Encoder((folder / "model.xml").read_bytes(), (folder / "model.bin").read_bytes())
+    encoder = Encoder((folder / "model.xml").read_bytes(), (folder / "model.bin").read_bytes(), precision="f32")
     largest = 0.0
     for window, exported in zip(windows, encoder.run(windows, vocabulary_size=vocabulary_size), strict=True):
         ids = torch.from_numpy(window.ids)[None]
