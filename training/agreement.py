@@ -1,4 +1,4 @@
-"""Agreement among the coders: Krippendorff's alpha and pairwise F1, per label and for voice, from the raw votes."""
+"""Agreement among the blind coders: Krippendorff's alpha and pairwise F1, per label and for voice, from the raw votes."""
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
@@ -20,10 +20,17 @@ class Agreement(NamedTuple):
 
 def agreement(examples: Iterable[Example], codebook: Codebook) -> dict[str, Agreement]:
     """Per label id, and for `voice` among sentences on whose label coders agree."""
-    coded = [e for e in examples if len(e.annotators) >= 2]
+    coded = [e for e in map(_blind, examples) if len(e.annotators) >= 2]
     table = {d.id: _of(coded, d.letter) for d in codebook.labels}
     table["voice"] = _voice(coded, [d.letter for d in codebook.labels])
     return table
+
+
+def _blind(example: Example) -> Example:
+    """Without the adjudicator, who knew what the others had said."""
+    if not example.reason:
+        return example
+    return example.model_copy(update={"annotators": dict(list(example.annotators.items())[:-1])})
 
 
 def _of(coded: Sequence[Example], letter: str) -> Agreement:

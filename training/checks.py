@@ -10,7 +10,7 @@ from .labels import SPLITS, Example, LabelSet, Split
 # Sentences that share this much of their three-word runs (Jaccard index) are one sentence, reworded.
 _NEAR = 0.6
 _SHINGLE = 3
-_MIN_WORDS = 6  # shorter ones are datelines and formulas, which recur
+_MIN_WORDS = 8  # shorter ones are datelines and formulas, which recur
 _WORD = re.compile(r"\w+")
 
 

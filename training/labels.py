@@ -41,6 +41,7 @@ class Example(BaseModel):
     genre: str = ""
     kind: Literal["natural", "pointed", "own"] = "own"
     annotators: dict[str, list[str]] = {}
+    reason: str = Field(default="", description="why the last of the annotators, who knew the others' votes, decided so")
 
     @model_validator(mode="after")
     def _voice_matches_labels(self) -> "Example":
