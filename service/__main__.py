@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 
 import uvicorn
@@ -24,6 +25,8 @@ def main() -> int:
         return 2
     if settings.keys_file is None:
         logger.info("no KEYS_FILE: everybody who reaches %s may use the service", settings.host)
+    # uvicorn stops gracefully and then raises the signal again for whoever handled it before it: a stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(
         app,
         host=settings.host,

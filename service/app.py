@@ -25,11 +25,14 @@ from .work import Labeller
 def create_app(settings: Settings) -> FastAPI:
     """The service for these settings. The model is loaded when it starts, which raises ParaframeError if that fails."""
     metrics = Metrics()
-    scheduler = Scheduler(max_waiting_tokens=settings.max_waiting_tokens, metrics=metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.host = ModelHost(Registry(settings.models_dir), threads=settings.threads, metrics=metrics)
+        scheduler = Scheduler(max_waiting_tokens=settings.max_waiting_tokens, metrics=metrics)
+        app.state.scheduler = scheduler
+        app.state.labeller = Labeller(scheduler, settings, metrics)
+        app.state.stopping = False
         scheduler.start()
         follower = asyncio.create_task(app.state.host.follow_pointer())
         try:
@@ -54,10 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.keys = KeyFile(settings.keys_file) if settings.keys_file else None
     app.state.metrics = metrics
-    app.state.scheduler = scheduler
-    app.state.labeller = Labeller(scheduler, settings, metrics)
     app.state.feedback = FeedbackStore(settings.labels_dir)
-    app.state.stopping = False
     app.include_router(router)
     check_routes(app)
     add_handlers(app)

@@ -1,6 +1,5 @@
 """The service against its own OpenAPI document: requests made from it, good and bad, and answers held against it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
@@ -21,10 +19,9 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 @pytest.fixture(scope="module")
-def api(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.BaseSchema]:
+def api(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> schemathesis.BaseSchema:
     app = create_app(Settings(models_dir=tiny_models, labels_dir=tmp_path_factory.mktemp("labels"), threads=1))
-    with TestClient(app):  # runs the lifespan
-        yield schemathesis.openapi.from_asgi("/openapi.json", app)
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
 schema = schemathesis.pytest.from_fixture("api")

@@ -31,6 +31,7 @@ def export(network: FramingNetwork, folder: Path) -> None:
     front_end = FrontEndManager().load_by_framework("pytorch")
     model = front_end.convert(front_end.load(decoder))
     model.validate_nodes_and_infer_types()
+    model.set_friendly_name("paraframe")
     for number, node in enumerate(model.get_ordered_ops()):  # else by a counter of the process: never the same file twice
         node.set_friendly_name(f"{node.get_type_name()}_{number}")
     ov.save_model(model, folder / "model.xml", compress_to_fp16=True)

@@ -139,6 +139,7 @@ _CANDIDATES = frozenset(
 )
 _SAMPLE = 4000  # characters that suffice to tell a language
 _MIN_LETTERS = 20
+_SURE = 0.75
 _MIN_WORDS = 3
 
 
@@ -178,7 +179,7 @@ def _code(sample: str) -> str:
     if sum(c.isalpha() for c in sample) < _MIN_LETTERS:
         return UNDETERMINED
     code, probability = _identifier().classify(sample)
-    return str(code) if probability >= 0.9 and code != "zxx" else UNDETERMINED
+    return str(code) if probability >= _SURE and code != "zxx" else UNDETERMINED
 
 
 @cache
