@@ -59,22 +59,22 @@ def _operation(method: str, path: str, operation: dict[str, Any], openapi: dict[
     parts.append(f"<p>{escape(operation.get('description', ''))}</p>")
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     if body:
-        parts.append("<h3>Request</h3>" + _fields(body, openapi))
+        parts.append("<h3>Request</h3>" + _fields(body, openapi, asked=True))
     for status, answer in operation["responses"].items():
         schema = answer.get("content", {}).get("application/json", {}).get("schema")
         if status.startswith("2") and schema:
-            parts.append(f"<h3>Answer {status}</h3>" + _fields(schema, openapi))
+            parts.append(f"<h3>Answer {status}</h3>" + _fields(schema, openapi, asked=False))
     others = [f"{status} {escape(a['description'])}" for status, a in operation["responses"].items() if status[0] != "2"]
     parts.append(f'<p class="quiet">Errors: {"; ".join(others)}.</p>')
     return "".join(parts)
 
 
-def _fields(schema: dict[str, Any], openapi: dict[str, Any]) -> str:
+def _fields(schema: dict[str, Any], openapi: dict[str, Any], *, asked: bool) -> str:
     resolved = _resolve(schema, openapi)
     required = resolved.get("required", [])
     rows = [
         f"<tr><td><code>{escape(name)}</code></td><td>{escape(_type(field, openapi))}</td>"
-        f"<td>{'required' if name in required else ''}</td><td>{escape(field.get('description', ''))}</td></tr>"
+        f"<td>{'required' if name in required and asked else ''}</td><td>{escape(field.get('description', ''))}</td></tr>"
         for name, field in resolved.get("properties", {}).items()
     ]
     return f"<table>{''.join(rows)}</table>"
