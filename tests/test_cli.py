@@ -111,10 +111,13 @@ def test_versions_are_listed_promoted_and_rolled_back(models_dir: Path) -> None:
 
 def test_evaluate_measures_any_label_file(models_dir: Path, tiny_labels: Path) -> None:
     result = run("evaluate", "--models", models_dir, "--data", tiny_labels / "validation.jsonl", "--json")
-    metrics = json.loads(result.stdout)
+    metrics = json.loads(result.stdout)["1.0.0"]
     assert metrics["macro_f1"] > 0.9
     assert set(metrics["labels"]) == {"hero_framing", "enemy_attribution", "omission_secrecy", "speculation"}
     assert run("evaluate", "--models", models_dir, "--data", "gone.jsonl").exit_code == 2
+    both = run("evaluate", "1.0.0", "1.1.0", "--models", models_dir, "--labels", tiny_labels)
+    assert "| 1.0.0 |" in both.stdout
+    assert "| 1.1.0 |" in both.stdout
 
 
 def test_labels_are_checked_imported_and_exported(tiny_labels: Path, tmp_path: Path) -> None:

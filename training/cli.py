@@ -125,7 +125,7 @@ def train(
 
 
 @main.command()
-@click.argument("version", required=False)
+@click.argument("versions", nargs=-1)
 @click.option("--data", type=click.Path(path_type=Path), help="A label file. Default: the test split in labels/.")
 @click.option("--labels", "labels_folder", type=click.Path(path_type=Path), default="labels", show_default=True)
 @click.option("--baselines", is_flag=True, help="Beside what a user would try first, trained on the same labels.")
@@ -133,35 +133,31 @@ def train(
 @MODELS
 @handle_errors
 @needs_training_tools
-def evaluate(version: str | None, data: Path | None, labels_folder: Path, baselines: bool, as_json: bool, models: Path) -> None:
-    """Measure a version, through the serving code, on a label file, and on the behavioural suite.
+def evaluate(
+    versions: tuple[str, ...], data: Path | None, labels_folder: Path, baselines: bool, as_json: bool, models: Path
+) -> None:
+    """Measure versions, through the serving code, on a label file and on the behavioural suite.
+
+    Without VERSIONS, the one that is served.
 
     \b
     paraframe evaluate --baselines
-    paraframe evaluate 1.0.0 --data my-labels.jsonl --json
+    paraframe evaluate 1.0.0 1.1.0 --data my-labels.jsonl
     """
     from . import card
-    from .baselines import measure_baselines
-    from .behaviour import behave, read_pairs
-    from .labels import paragraphs, read_file, read_labels
-    from .metrics import evaluate as measure
+    from .evaluation import evaluate_all
 
     registry = Registry(models)
-    classifier = Classifier(registry.read(version or registry.current()))
-    file = data or labels_folder / "test.jsonl"
-    examples = [example for _, example in read_file(file, labels=classifier.artifact.manifest.labels)]
-    rows = {classifier.artifact.version: measure(classifier, paragraphs(examples))}
-    if baselines:
-        label_set = read_labels(labels_folder, labels=classifier.artifact.manifest.labels)
-        rows |= measure_baselines(label_set, classifier.artifact.manifest.labels, paragraphs(examples))
-    pairs = labels_folder / "behaviour" / "pairs.jsonl"
-    behaviour = behave(classifier, read_pairs(pairs)) if pairs.is_file() else None
+    artifacts = [registry.read(version) for version in versions or [registry.current()]]
+    rows = evaluate_all(artifacts, data or labels_folder / "test.jsonl", labels_folder, baselines=baselines)
     if as_json:
-        click.echo(json.dumps({**rows[classifier.artifact.version], "behaviour": behaviour, "rows": rows}, indent=1))
+        click.echo(json.dumps(rows, indent=1))
         return
-    click.echo(f"{card.table(rows)}\n\n{card.per_label(rows[classifier.artifact.version])}")
-    if behaviour:
-        click.echo(f"\n{card.behaviour_table(behaviour)}")
+    click.echo(card.table(rows))
+    for artifact in artifacts:
+        click.echo(f"\n{artifact.version}\n\n{card.per_label(rows[artifact.version])}")
+        if behaviour := rows[artifact.version]["behaviour"]:
+            click.echo(f"\n{card.behaviour_table(behaviour)}")
 
 
 @main.command()

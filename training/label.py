@@ -1,9 +1,11 @@
 """Batch labelling: documents in, a row per paragraph out, in the order of the input."""
 
 import csv
+import gzip
 import json
 import sys
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,7 +18,7 @@ from service.inference.classifier import Classifier, LabelledParagraph
 from service.inference.errors import ParaframeError
 
 from .errors import OutputError
-from .inputs import Document, Unreadable, find_files, read_documents
+from .inputs import LINE_SUFFIXES, Document, Unreadable, find_files, read_documents
 
 FORMATS = ("jsonl", "csv")
 _CHUNK = 64  # documents at once: enough to fill batches of like lengths, few enough to hold in memory
@@ -65,7 +67,7 @@ def open_output(out: str, format: str) -> Iterator[TextIO]:
         staging.unlink(missing_ok=True)
 
 
-def label(classifier: Classifier, inputs: Iterable[Path], out: TextIO, *, format: str, encoding: str, quiet: bool) -> Report:
+def label(classifier: Classifier, inputs: Sequence[Path], out: TextIO, *, format: str, encoding: str, quiet: bool) -> Report:
     """Label every document of `inputs` and write its rows to `out`; failures are collected and never end the run."""
     writer: _Writer = _JsonLines(out) if format == "jsonl" else _Csv(out)
     report = Report()
@@ -125,7 +127,7 @@ def _own_fields(document: Document, index: int, labelled: LabelledParagraph, cla
     }
 
 
-def _documents(inputs: Iterable[Path], encoding: str) -> Iterator[Document | Unreadable]:
+def _documents(inputs: Sequence[Path], encoding: str) -> Iterator[Document | Unreadable]:
     for found in find_files(inputs):
         if isinstance(found, Unreadable):
             yield found
@@ -157,17 +159,18 @@ def _label_chunk(
             yield document, paragraphs
 
 
-def _count(inputs: Iterable[Path]) -> int | None:
-    """How many documents there are, where that is quickly told: not in compressed files."""
+def _count(inputs: Sequence[Path]) -> int | None:
+    """How many documents there are; None where a file cannot be read to its end."""
     total = 0
     for path in find_files(inputs):
         if isinstance(path, Unreadable) or not path.is_file():
             continue
-        if path.suffix == ".gz":
-            return None
-        if path.suffix == ".jsonl":
-            with path.open("rb") as file:
-                total += sum(1 for line in file if line.strip())
+        if path.name.endswith(LINE_SUFFIXES):
+            try:
+                with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                    total += sum(1 for line in file if line.strip())
+            except (OSError, EOFError, zlib.error):
+                return None
         else:
             total += 1
     return total

@@ -1,0 +1,27 @@
+"""Versions, and baselines beside them, on one label file: what `paraframe evaluate` shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from service.inference.artifact import Artifact
+from service.inference.classifier import Classifier
+
+from .baselines import measure_baselines
+from .behaviour import behave, read_pairs
+from .labels import paragraphs, read_file, read_labels
+from .metrics import Metrics, evaluate
+
+
+def evaluate_all(artifacts: Sequence[Artifact], data: Path, labels_folder: Path, *, baselines: bool) -> dict[str, Metrics]:
+    """The metrics of each version on the examples in `data`, with `behaviour` if there is a suite; then the baselines."""
+    labels = artifacts[0].manifest.labels
+    measured = paragraphs(example for _, example in read_file(data, labels=labels))
+    suite = labels_folder / "behaviour" / "pairs.jsonl"
+    pairs = read_pairs(suite) if suite.is_file() else []
+    rows: dict[str, Metrics] = {}
+    for artifact in artifacts:
+        classifier = Classifier(artifact)
+        rows[artifact.version] = {**evaluate(classifier, measured), "behaviour": behave(classifier, pairs) if pairs else None}
+    if baselines:
+        rows |= measure_baselines(read_labels(labels_folder, labels=labels), labels, measured)
+    return rows
