@@ -55,26 +55,29 @@ def label(
 ) -> None:
     """Label files and folders: .txt, .md, .jsonl, .jsonl.gz.
 
-    Writes a row per paragraph, in the order of the input. What cannot be read is named and passed over. Exit status: 0 all
-    labelled, 1 some inputs failed, 2 nothing could be done.
+    Writes a row per paragraph, in the order of the input. What cannot be read is named and passed over. A run that was cut
+    short leaves its rows in .NAME.part beside the output; the same command goes on from there. Exit status: 0 all labelled,
+    1 some inputs failed, 2 nothing could be done.
 
     \b
     paraframe label seeds --out results.jsonl
     paraframe label report.txt --out - --quiet
     """
     from . import label as batch
+    from .output import open_output
 
     registry = Registry(models)
     classifier = Classifier(registry.read(version or registry.current()), threads=threads)
     chosen = format_ or ("csv" if out.endswith(".csv") else "jsonl")
-    with batch.open_output(out, chosen) as file:
-        report = batch.label(classifier, inputs, file, format=chosen, encoding=encoding, quiet=quiet)
+    with open_output(out) as output:
+        report = batch.label(classifier, inputs, output, format=chosen, encoding=encoding, quiet=quiet)
     for failure in report.failures:
         click.echo(f"{failure.origin}: {failure.reason}", err=True)
     if not quiet:
         click.echo(
-            f"{report.paragraphs} paragraphs of {report.documents} documents labelled by {classifier.artifact.version}, "
-            f"{len(report.failures)} inputs failed",
+            f"{report.paragraphs} paragraphs of {report.documents} documents labelled by {classifier.artifact.version}"
+            + (f" ({report.resumed} documents of them by a run that was cut short)" if report.resumed else "")
+            + f", {len(report.failures)} inputs failed",
             err=True,
         )
     sys.exit(report.exit_status)

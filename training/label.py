@@ -2,11 +2,10 @@
 
 import csv
 import gzip
+import io
 import json
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,8 +16,8 @@ from tqdm import tqdm
 from service.inference.classifier import Classifier, LabelledParagraph
 from service.inference.errors import ParaframeError
 
-from .errors import OutputError
 from .inputs import LINE_SUFFIXES, Document, Unreadable, find_files, read_documents
+from .output import Digest, Output
 
 FORMATS = ("jsonl", "csv")
 _CHUNK = 64  # documents at once: enough to fill batches of like lengths, few enough to hold in memory
@@ -35,6 +34,7 @@ class Report:
     documents: int = 0
     paragraphs: int = 0
     failures: list[Unreadable] = field(default_factory=list)
+    resumed: int = 0  # documents that an earlier run had labelled
 
     @property
     def exit_status(self) -> int:
@@ -48,31 +48,13 @@ class _Writer(Protocol):
     def write(self, row: Row) -> None: ...
 
 
-@contextmanager
-def open_output(out: str, format: str) -> Iterator[TextIO]:
-    """The file `out`, which appears when all is written; or standard output for `-`."""
-    if out == "-":
-        yield sys.stdout
-        return
-    target = Path(out)
-    staging = target.with_name(f".{target.name}.part")
-    encoding = "utf-8-sig" if format == "csv" else "utf-8"  # without the mark, Excel takes UTF-8 for something else
-    try:
-        with staging.open("w", encoding=encoding, newline="") as file:
-            yield file
-        staging.replace(target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        staging.unlink(missing_ok=True)
-
-
-def label(classifier: Classifier, inputs: Sequence[Path], out: TextIO, *, format: str, encoding: str, quiet: bool) -> Report:
-    """Label every document of `inputs` and write its rows to `out`; failures are collected and never end the run."""
-    writer: _Writer = _JsonLines(out) if format == "jsonl" else _Csv(out)
-    report = Report()
-    with tqdm(unit=" documents", disable=quiet, total=_count(inputs)) as progress:
-        for chunk in _chunks(_documents(inputs, encoding), report):
+def label(classifier: Classifier, inputs: Sequence[Path], output: Output, *, format: str, encoding: str, quiet: bool) -> Report:
+    """Label every document of `inputs` and write its rows to `output`; failures are collected and never end the run."""
+    run = f"{classifier.artifact.sha256} {format}"
+    documents, digest, report = _begin(inputs, encoding, output, run)
+    writer: _Writer = _JsonLines(output.text) if format == "jsonl" else _Csv(output.text, head=output.head())
+    with tqdm(unit=" documents", disable=quiet, total=_count(inputs), initial=digest.inputs) as progress:
+        for chunk in _chunks(documents, digest, report):
             for document, paragraphs in _label_chunk(classifier, chunk, report):
                 for row in rows(document, paragraphs, classifier):
                     writer.write(row)
@@ -80,8 +62,30 @@ def label(classifier: Classifier, inputs: Sequence[Path], out: TextIO, *, format
                 report.paragraphs += len(paragraphs)
                 progress.set_postfix(paragraphs=report.paragraphs, refresh=False)
             progress.update(len(chunk))
-            out.flush()
+            output.save(
+                run=run,
+                digest=digest,
+                documents=report.documents,
+                paragraphs=report.paragraphs,
+                failures=report.failures,
+            )
     return report
+
+
+def _begin(
+    inputs: Sequence[Path], encoding: str, output: Output, run: str
+) -> tuple[Iterator[Document | Unreadable], Digest, Report]:
+    """The documents yet to label, past those that an earlier run of the same model labelled, if these inputs begin so."""
+    if (saved := output.saved) is not None and saved.run == run:
+        documents, digest = _documents(inputs, encoding), Digest()
+        for item in islice(documents, saved.inputs):
+            digest.add(item)
+        if str(digest) == saved.digest:
+            output.resume()
+            failures = [Unreadable(origin, reason) for origin, reason in saved.failures]
+            return documents, digest, Report(saved.documents, saved.paragraphs, failures, resumed=saved.documents)
+    output.restart()
+    return _documents(inputs, encoding), Digest(), Report()
 
 
 def rows(document: Document, paragraphs: list[LabelledParagraph], classifier: Classifier) -> Iterator[Row]:
@@ -135,8 +139,10 @@ def _documents(inputs: Sequence[Path], encoding: str) -> Iterator[Document | Unr
             yield from read_documents(found, encoding=encoding)
 
 
-def _chunks(documents: Iterator[Document | Unreadable], report: Report) -> Iterator[list[Document]]:
+def _chunks(documents: Iterator[Document | Unreadable], digest: Digest, report: Report) -> Iterator[list[Document]]:
     while chunk := list(islice(documents, _CHUNK)):
+        for item in chunk:
+            digest.add(item)
         report.failures += [d for d in chunk if isinstance(d, Unreadable)]
         yield [d for d in chunk if isinstance(d, Document)]
 
@@ -187,16 +193,18 @@ class _JsonLines:
 class _Csv:
     """For spreadsheets: lists joined, scores and voices in columns of their own, no cell that runs as a formula."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, *, head: str) -> None:
+        """`head`: how the file begins, if it holds something already."""
         self._out = out
-        self._writer: csv.DictWriter[str] | None = None
+        self._columns = next(csv.reader(io.StringIO(head)), None)
 
     def write(self, row: Row) -> None:
         flat = _flatten(row)
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._out, fieldnames=list(flat), extrasaction="ignore")
-            self._writer.writeheader()
-        self._writer.writerow({key: _harmless(value) for key, value in flat.items()})
+        if self._columns is None:
+            self._columns = list(flat)
+            self._out.write("\ufeff")  # without the mark, Excel takes UTF-8 for something else
+            csv.writer(self._out).writerow(self._columns)
+        csv.writer(self._out).writerow([_harmless(flat.get(column, "")) for column in self._columns])
 
 
 def _flatten(row: Row) -> Row:
