@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check setup setup-train lock clean
+.PHONY: run test check faults bench setup setup-train lock clean
 
 run: .venv/serve.stamp
 	@exec $(BIN)/python -m service
@@ -17,6 +17,17 @@ check: .venv/train.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/paraframe labels check
+	git ls-files -z ':!models' ':!labels/*.jsonl' ':!requirements' | xargs -0 $(BIN)/detect-secrets-hook \
+		--disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
+	.ci/audit
+
+# kill -9, full disks, overload, stalling clients, swaps under load, any mix of shapes: a quarter of an hour, on loopback.
+faults: .venv/train.stamp
+	$(BIN)/python -m pytest tests/faults -v -o python_files='fault_*.py' -o python_functions='fault_*'
+
+# The engine and the service beside what a user would pick instead. Leave the machine alone meanwhile.
+bench: .venv/train.stamp
+	$(BIN)/python -m benchmarks
 
 setup: .venv/serve.stamp
 setup-train: .venv/train.stamp
