@@ -1,6 +1,7 @@
 """From label files to a served version, on a tiny network."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from service.inference.decide import sigmoid
 from service.inference.registry import Registry
 from training.base_models import PACKAGED, resolve
 from training.baselines import tfidf
+from training.batches import items
 from training.behaviour import Pair, behave
 from training.calibrate import Scored, best_threshold, calibrate
 from training.codebook import read_codebook
 from training.errors import BaseModelError, TrainingError
 from training.labels import Example, Paragraph, read_labels
 from training.metrics import ece, evaluate
+from training.noise import misspell
 from training.pipeline import Plan, train
 
 from .conftest import ROOT, TINY_RECIPE
@@ -41,6 +44,28 @@ def test_the_same_seed_gives_the_same_model(tiny_base: Path, tiny_labels: Path, 
     again, before = read_artifact(folder), read_artifact(tiny_models / "1.0.0")
     assert [name for name in again.contents if again.contents[name] != before.contents[name]] == []
     assert again.sha256 == before.sha256
+
+
+def test_misspelling_changes_some_long_words_a_little() -> None:
+    chance = random.Random(0)
+    text = "The ministry said on Monday that 120 immortal puppets had perhaps classified the grain. " * 20
+    words, misspelt = text.split(" "), misspell(text, chance).split(" ")
+    changed = [(a, b) for a, b in zip(words, misspelt, strict=True) if a != b]
+    assert 0 < len(changed) < len(words) / 5
+    for a, b in changed:
+        assert len(a) >= 5
+        assert (a[0], a[-1]) == (b[0], b[-1])
+        assert abs(len(a) - len(b)) <= 1
+    assert misspell("a bb ccc 12345 U-boat", chance) == "a bb ccc 12345 U-boat"
+
+
+def test_paragraphs_come_once_more_misspelt(tiny_base: Path, tiny_labels: Path) -> None:
+    paragraphs = read_labels(tiny_labels, labels=LABELS).paragraphs("train")
+    tokenizer = resolve(str(tiny_base)).tokenizer()
+    plain, noisy = (items(paragraphs, tokenizer, LABELS, noise=noise) for noise in (0.0, 1.0))
+    assert len(noisy) == 2 * len(plain)
+    assert all((a.targets == b.targets).all() for a, b in zip(noisy[::2], noisy[1::2], strict=True))
+    assert any(a.window.ids.tolist() != b.window.ids.tolist() for a, b in zip(noisy[::2], noisy[1::2], strict=True))
 
 
 def test_new_labels_change_the_next_version_and_its_digest(

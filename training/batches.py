@@ -15,6 +15,7 @@ from service.inference.text import join
 from service.inference.tokens import Window, WindowTokenizer
 
 from .labels import Paragraph
+from .noise import misspell
 
 _VOICE = {"own": 0.0, "mixed": 0.5, "reported": 1.0}
 _UNKNOWN = np.float32(-1.0)
@@ -47,17 +48,34 @@ class Batch:
 
 
 def items(
-    paragraphs: Sequence[Paragraph], tokenizer: WindowTokenizer, labels: Sequence[str], teacher: Classifier | None = None
+    paragraphs: Sequence[Paragraph],
+    tokenizer: WindowTokenizer,
+    labels: Sequence[str],
+    teacher: Classifier | None = None,
+    *,
+    noise: float = 0.0,
 ) -> list[Item]:
-    """The windows of all paragraphs, with targets for the sentences that each holds."""
+    """The windows of all paragraphs, with targets for the sentences that each holds.
+
+    A share of `noise` of the paragraphs comes once more, misspelt: what is to be learned of them is the same.
+    """
+    chance = random.Random(0)
     made: list[Item] = []
     for paragraph in paragraphs:
         sentences = [s.text for s in paragraph.sentences]
         targets = np.array([_targets(s.labels, s.voice, labels) for s in paragraph.sentences], dtype=np.float32)
         taught = np.full_like(targets, _UNKNOWN) if teacher is None else _taught(teacher, sentences, targets)
-        for window in tokenizer.windows(*join(sentences)):
-            absent = ~np.isin(np.arange(len(targets)), window.sentence_of)[:, None]
-            made.append(Item(window, np.where(absent, _UNKNOWN, targets), np.where(absent, _UNKNOWN, taught)))
+        made += _items(tokenizer, sentences, targets, taught)
+        if chance.random() < noise:
+            made += _items(tokenizer, [misspell(sentence, chance) for sentence in sentences], targets, taught)
+    return made
+
+
+def _items(tokenizer: WindowTokenizer, sentences: Sequence[str], targets: Targets, taught: Targets) -> list[Item]:
+    made = []
+    for window in tokenizer.windows(*join(sentences)):
+        absent = ~np.isin(np.arange(len(targets)), window.sentence_of)[:, None]
+        made.append(Item(window, np.where(absent, _UNKNOWN, targets), np.where(absent, _UNKNOWN, taught)))
     return made
 
 

@@ -44,7 +44,7 @@ def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
     label_set = read_labels(plan.labels_folder, labels=codebook.ids)
     tokenizer = plan.base.tokenizer()
     teacher = Classifier(plan.teacher) if plan.teacher else None
-    train_items = items(label_set.paragraphs("train"), tokenizer, codebook.ids, teacher)
+    train_items = items(label_set.paragraphs("train"), tokenizer, codebook.ids, teacher, noise=plan.recipe.noise)
     network = fit(train_items, plan.base, plan.recipe, labels=len(codebook.ids), quiet=quiet)
     with registry.new_version(version) as folder:
         export(network, folder)
