@@ -61,10 +61,13 @@ def items(
     """
     chance = random.Random(0)
     made: list[Item] = []
-    for paragraph in paragraphs:
+    all_targets = [
+        np.array([_targets(s.labels, s.voice, labels) for s in paragraph.sentences], dtype=np.float32)
+        for paragraph in paragraphs
+    ]
+    all_taught = _taught(teacher, paragraphs, all_targets)
+    for paragraph, targets, taught in zip(paragraphs, all_targets, all_taught, strict=True):
         sentences = [s.text for s in paragraph.sentences]
-        targets = np.array([_targets(s.labels, s.voice, labels) for s in paragraph.sentences], dtype=np.float32)
-        taught = np.full_like(targets, _UNKNOWN) if teacher is None else _taught(teacher, sentences, targets)
         made += _items(tokenizer, sentences, targets, taught)
         if chance.random() < noise:
             made += _items(tokenizer, [misspell(sentence, chance) for sentence in sentences], targets, taught)
@@ -79,9 +82,15 @@ def _items(tokenizer: WindowTokenizer, sentences: Sequence[str], targets: Target
     return made
 
 
-def _taught(teacher: Classifier, sentences: Sequence[str], targets: Targets) -> Targets:
-    """The teacher's probabilities; of voices, only where there is a label to voice."""
-    probabilities = sigmoid(np.hstack(teacher.sentence_logits(sentences))).astype(np.float32)
+def _taught(teacher: Classifier | None, paragraphs: Sequence[Paragraph], targets: Sequence[Targets]) -> list[Targets]:
+    """The teacher's probabilities; of voices, only where there is a label to voice. All unknown without a teacher."""
+    if teacher is None:
+        return [np.full_like(t, _UNKNOWN) for t in targets]
+    logits = teacher.sentence_logits([[s.text for s in paragraph.sentences] for paragraph in paragraphs])
+    return [_where_known(sigmoid(np.hstack(both)).astype(np.float32), t) for both, t in zip(logits, targets, strict=True)]
+
+
+def _where_known(probabilities: Targets, targets: Targets) -> Targets:
     labels = targets.shape[1] // 2
     unknown = np.hstack([np.zeros_like(targets[:, :labels], dtype=bool), targets[:, labels:] < 0])
     return np.where(unknown, _UNKNOWN, probabilities)

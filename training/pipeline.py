@@ -78,7 +78,8 @@ def _classifier(folder: Path, manifest: Manifest) -> Classifier:
 
 def scored(classifier: Classifier, paragraphs: Sequence[Paragraph]) -> list[Scored]:
     """Each paragraph with the logits of its sentences as they were annotated."""
-    return [Scored(p, classifier.sentence_logits([s.text for s in p.sentences])[0]) for p in paragraphs]
+    logits = classifier.sentence_logits([[s.text for s in p.sentences] for p in paragraphs])
+    return [Scored(p, of_labels) for p, (of_labels, _) in zip(paragraphs, logits, strict=True)]
 
 
 def _manifest(version: str, label_set: LabelSet, labels: Sequence[str], plan: Plan) -> Manifest:

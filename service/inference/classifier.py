@@ -89,14 +89,17 @@ class Classifier:
             for span, windows in zip(prepared.paragraphs, prepared.windows, strict=True)
         ]
 
-    def sentence_logits(self, sentences: Sequence[str]) -> tuple[Array, Array]:
-        """Label and voice logits, each `(sentences, labels)`, of one paragraph whose sentences are known.
+    def sentence_logits(self, paragraphs: Sequence[Sequence[str]]) -> list[tuple[Array, Array]]:
+        """Label and voice logits, each `(sentences, labels)`, of paragraphs whose sentences are known.
 
         What calibration is fitted on; `finish` pools the same way.
         """
-        text, spans = join(sentences)
-        windows = self._tokenizer.windows(text, spans)
-        return self._pool(len(sentences), windows, self.encode(windows))
+        cut = [self._tokenizer.windows(*join(sentences)) for sentences in paragraphs]
+        outputs = iter(self.encode([window for windows in cut for window in windows]))
+        return [
+            self._pool(len(sentences), windows, [next(outputs) for _ in windows])
+            for sentences, windows in zip(paragraphs, cut, strict=True)
+        ]
 
     def _label(
         self, text: str, span: ParagraphSpan, windows: Sequence[Window], outputs: Sequence[Outputs]
