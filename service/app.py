@@ -1,7 +1,6 @@
 """The application: composed here, and nothing happens at import."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +14,7 @@ from .host import ModelHost
 from .inference.registry import Registry
 from .keys import KeyFile
 from .metrics import Metrics
-from .middleware import BodyLimits, Observed
+from .middleware import BodyLimits, Observed, OwnMachineOnly
 from .routes import router
 from .scheduler import Scheduler
 from .settings import Settings
@@ -23,25 +22,24 @@ from .work import Labeller
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service for these settings. The model is loaded when it starts, which raises ParaframeError if that fails."""
+    """The service for these settings, its model loaded. Raises ParaframeError if that fails."""
     metrics = Metrics()
+    host = ModelHost(Registry(settings.models_dir), threads=settings.threads, metrics=metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.host = ModelHost(Registry(settings.models_dir), threads=settings.threads, metrics=metrics)
         scheduler = Scheduler(max_waiting_tokens=settings.max_waiting_tokens, metrics=metrics)
         app.state.scheduler = scheduler
         app.state.labeller = Labeller(scheduler, settings, metrics)
         app.state.stopping = False
         scheduler.start()
-        follower = asyncio.create_task(app.state.host.follow_pointer())
+        follower = asyncio.create_task(host.follow_pointer())
         try:
             yield
         finally:
             app.state.stopping = True
             follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await follower
+            await asyncio.wait({follower})
             await asyncio.to_thread(scheduler.stop)
 
     app = FastAPI(
@@ -55,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         strict_content_type=True,
     )
     app.state.settings = settings
+    app.state.host = host
     app.state.keys = KeyFile(settings.keys_file) if settings.keys_file else None
     app.state.metrics = metrics
     app.state.feedback = FeedbackStore(settings.labels_dir)
@@ -62,5 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     check_routes(app)
     add_handlers(app)
     app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+    if settings.keys_file is None and settings.loopback:
+        app.add_middleware(OwnMachineOnly)
     app.add_middleware(Observed, metrics=metrics)
     return app

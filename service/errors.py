@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from .inference.errors import ArtifactError, EncoderError, InputError, ParaframeError, UnknownVersionError
@@ -34,6 +35,7 @@ _REFUSALS: dict[type[ParaframeError], tuple[int, str]] = {
     ArtifactError: (409, "artifact_refused"),
     EncoderError: (503, "inference_failed"),
 }
+_MOST_DETAILS = 20
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
@@ -46,11 +48,13 @@ def from_refusal(error: ParaframeError) -> ApiError:
     return ApiError(503, "unavailable", "the service cannot do this now")
 
 
-def from_validation(error: RequestValidationError) -> ApiError:
+def from_validation(error: RequestValidationError | ValidationError, message: str) -> ApiError:
+    """What is wrong with each field; of very many, the first."""
     details = [
-        {"field": ".".join(str(part) for part in e["loc"] if part != "body"), "message": e["msg"]} for e in error.errors()
+        {"field": ".".join(str(part) for part in e["loc"] if part != "body"), "message": e["msg"]}
+        for e in error.errors()[:_MOST_DETAILS]
     ]
-    return ApiError(422, "invalid_request", "the request does not have the shape that it should", details=details)
+    return ApiError(422, "invalid_request", message, details=details)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -66,7 +70,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        return from_validation(error).response()
+        return from_validation(error, "the request does not have the shape that it should").response()
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:

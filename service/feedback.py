@@ -4,6 +4,7 @@ An example is acknowledged when its line is on disk. A line that a crash left ha
 is cut off when the file is next opened.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -40,11 +41,17 @@ class FeedbackStore:
             end = _end_of_last_line(file.fileno())
             try:
                 os.ftruncate(file.fileno(), end)
-                os.pwrite(file.fileno(), line, end)
+                _write_all(file.fileno(), line, end)
                 os.fsync(file.fileno())
             except OSError:
                 os.ftruncate(file.fileno(), end)
                 raise
+
+
+def _write_all(descriptor: int, data: bytes, at: int) -> None:
+    """A disk that is nearly full takes a part and says so only by the count."""
+    if os.pwrite(descriptor, data, at) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _end_of_last_line(descriptor: int) -> int:

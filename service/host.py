@@ -5,14 +5,13 @@ leaves the served one where it is.
 """
 
 import asyncio
-import json
 import logging
 import threading
 
-from .inference.artifact import GOLDEN
 from .inference.classifier import Classifier
-from .inference.errors import ArtifactError, ParaframeError
-from .inference.registry import Registry
+from .inference.errors import ParaframeError
+from .inference.golden import try_golden
+from .inference.registry import Pointer, Registry
 from .metrics import Metrics
 
 _logger = logging.getLogger("paraframe.host")
@@ -25,16 +24,18 @@ class ModelHost:
         self._threads = threads
         self._metrics = metrics
         self._swapping = threading.Lock()
-        self._refused: str | None = None
+        self._refused: Pointer | None = None
+        self._complaint = ""
         self.classifier = self._ready(registry.current())
         self._announce()
 
     def activate(self, version: str) -> None:
         """Serve `version`, and let the registry say so. Raises UnknownVersionError or ArtifactError; then nothing changes."""
         with self._swapping:
-            if self.classifier.artifact.version != version:
-                ready = self._ready(version)
-                self.registry.promote(version)
+            current = self.classifier
+            ready = current if current.artifact.version == version else self._ready(version)
+            self.registry.promote(version)
+            if ready is not current:
                 self.classifier = ready
                 self._announce()
 
@@ -47,21 +48,23 @@ class ModelHost:
     def _follow(self) -> None:
         with self._swapping:
             try:
-                version = self.registry.current()
-                if version in (self.classifier.artifact.version, self._refused):
+                pointer = self.registry.pointer()
+                if pointer == self._refused:  # said once; a pointer that is written anew is tried anew
                     return
-                self.classifier = self._ready(version)
-                self._refused = None
-                self._announce()
+                self._refused = pointer
+                if pointer.current != self.classifier.artifact.version:
+                    self.classifier = self._ready(pointer.current)
+                    self._announce()
+                self._refused, self._complaint = None, ""
             except ParaframeError as error:
-                self._refused = getattr(error, "version", None) or self._pointed()
-                _logger.error("keeping %s: %s", self.classifier.artifact.version, error)  # noqa: TRY400 no trace wanted
+                self._log_once(str(error))
+            except Exception as error:  # noqa: BLE001 whatever it is, the served model stays, and the next one is followed
+                self._log_once(repr(error))
 
-    def _pointed(self) -> str | None:
-        try:
-            return self.registry.current()
-        except ParaframeError:
-            return None
+    def _log_once(self, reason: str) -> None:
+        if reason != self._complaint:
+            self._complaint = reason
+            _logger.error("keeping %s: %s", self.classifier.artifact.version, reason)
 
     def _ready(self, version: str) -> Classifier:
         classifier = Classifier(self.registry.read(version), threads=self._threads)
@@ -72,15 +75,3 @@ class ModelHost:
         artifact = self.classifier.artifact
         self._metrics.serving(artifact.version, artifact.sha256)
         _logger.info("serving %s (%s, %s)", artifact.version, artifact.sha256[:12], self.classifier.precision)
-
-
-def try_golden(classifier: Classifier) -> None:
-    """Label the artifact's golden texts, which also warms up. Raises ArtifactError if any label differs."""
-    golden = json.loads(classifier.artifact.contents[GOLDEN])
-    results = classifier.classify_many(case["text"] for case in golden)
-    for case, paragraphs in zip(golden, results, strict=True):
-        found = list(paragraphs[0].decision.labels)
-        if found != case["labels"]:
-            raise ArtifactError(
-                f"version {classifier.artifact.version} gives {found} to a golden text that has {case['labels']}"
-            )

@@ -2,11 +2,14 @@
 
     python -m service.keys NAME SCOPE[,SCOPE] >> keys.txt     prints the key on stderr, once
 
-Scopes: `read` (classify, look at models), `label` (feedback), `admin` (change the model). Removing a line ends a key.
+Scopes: `read` (classify, look at models), `label` (feedback), `admin` (change the model). Removing a line ends a key. While the
+file has a line that is no key, the keys that were read before hold.
 """
 
 import hashlib
 import hmac
+import logging
+import re
 import secrets
 import sys
 from dataclasses import dataclass
@@ -15,6 +18,10 @@ from typing import Literal, get_args
 
 Scope = Literal["read", "label", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+
+_logger = logging.getLogger("paraframe.keys")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class KeyFileError(Exception):
@@ -32,18 +39,26 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp: tuple[int, int] | None = None
+        self._complaint = ""
         self._keys: list[Key] = []
         self._read()
 
     def find(self, secret: str) -> Key | None:
-        """The key with this secret. Compares with every key, in constant time for each."""
-        self._read()
+        """The key with this secret; compares with each in constant time. Raises KeyFileError if the file is gone."""
+        try:
+            self._read()
+        except KeyFileError as error:
+            if not self._keys:
+                raise
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _logger.error("keeping the keys as they were: %s", error)  # noqa: TRY400 no trace wanted
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
         matches = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
         return matches[0] if matches else None
 
     def _read(self) -> None:
-        """Raises KeyFileError, and then keeps what was read before only until the next call."""
+        """Raises KeyFileError; then the keys stay as they were, but none is left if the file is gone."""
         try:
             stat = self._path.stat()
             stamp = (stat.st_mtime_ns, stat.st_size)
@@ -53,6 +68,8 @@ class KeyFile:
         except OSError as error:
             self._keys, self._stamp = [], None  # a file that is gone ends every key
             raise KeyFileError(f"{self._path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise KeyFileError(f"{self._path} is not UTF-8 text") from error
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -62,7 +79,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 def _parse(line: str, where: str) -> Key:
     parts = line.split()
-    if len(parts) != 3 or len(parts[2]) != 64:
+    if len(parts) != 3 or not _DIGEST.fullmatch(parts[2].lower()):
         raise KeyFileError(f"{where}: `name scopes sha256` was expected")
     scopes = frozenset(parts[1].split(","))
     if strangers := scopes - set(SCOPES):

@@ -1,13 +1,18 @@
 """Around every request, in pure ASGI so that a client's disconnect stays visible: limits on the body, headers, metrics."""
 
 import asyncio
+import ipaddress
+import logging
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import ApiError
 from .metrics import Metrics
+
+_logger = logging.getLogger("paraframe.requests")
 
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -84,8 +89,40 @@ class BodyLimits:
         return ApiError(413, "body_too_large", f"the body is longer than {self._max_bytes} bytes")
 
 
+class OwnMachineOnly:
+    """Refuses what a web page elsewhere makes a browser on this machine send: for a service on loopback without keys.
+
+    Such a request names another site in `Origin`, or in `Host` where that site's name was made to point here. Names without a
+    dot, and loopback's addresses, are nobody else's to give.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            host = b"//" + headers.get(b"host", b"localhost")
+            if not _is_own(host) or not _is_own(headers.get(b"origin", host)):
+                message = "without keys only this machine's own programs and pages are answered"
+                await ApiError(403, "foreign_origin", message).response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _is_own(address: bytes) -> bool:
+    try:
+        name = urlsplit(address.decode("latin-1")).hostname or ""
+    except ValueError:
+        return False
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return bool(name) and "." not in name.removesuffix(".localhost")
+
+
 class Observed:
-    """Security headers on every answer; counts and times by route."""
+    """Security headers on every answer, one in the usual shape where the application fails; counts and times by route."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -107,6 +144,13 @@ class Observed:
 
         try:
             await self._app(scope, receive, observed_send)
+        except Exception:
+            _logger.exception("a request failed in an unforeseen way")
+            if not status:
+                unforeseen = ApiError(
+                    500, "internal_error", "the service failed in a way that nobody foresaw; it is in its log"
+                )
+                await unforeseen.response()(scope, receive, observed_send)
         finally:
             route: Any = scope.get("route")
             path = route.path if route is not None else "unknown"

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from . import pages
 from .access import authorize
-from .errors import ApiError
+from .errors import ApiError, from_validation
 from .host import ModelHost
 from .inference.artifact import CODEBOOK, METRICS
 from .inference.classifier import check_text
@@ -75,6 +75,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         415: "Not JSON",
         422: "Not of the shape that it should have, or a text that cannot be labelled",
         429: "Overloaded; see Retry-After",
+        500: "A fault of the service",
         503: "Unavailable; see Retry-After",
     }.items()
 }
@@ -105,8 +106,7 @@ def _parse(document: Any) -> ClassifyRequest | ErrorResponse:
     try:
         return ClassifyRequest.model_validate(document)
     except ValidationError as error:
-        details = [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
-        problem = ApiError(422, "invalid_request", "the document does not have the shape that it should", details=details)
+        problem = from_validation(error, "the document does not have the shape that it should")
         return ErrorResponse.model_validate(problem.body())
 
 
@@ -203,7 +203,7 @@ async def readyz(request: Request) -> Health:
     probe = classifier.prepare("The ministry said on Monday that talks would go on.")
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
-            await state.scheduler.run(classifier, probe.windows[0])
+            await state.scheduler.run(classifier, probe.windows[0], first=True)
     except TimeoutError:
         raise ApiError(503, "not_ready", "inference does not answer", retry_after=1) from None
     return Health(status="ok")

@@ -1,16 +1,16 @@
 """One inference thread for all requests: admission in tokens, micro-batches of like lengths, deadlines, supervision.
 
-A request's windows wait in one queue in order of arrival. The thread takes the oldest, adds others of the same length
-bucket and model up to the batch budget, and runs them together. A request that is cancelled (client gone, deadline over)
-leaves its windows behind, and they are passed over. If a batch fails, its windows are run one by one, so that only a bad
-one fails.
+Requests take turns: each batch begins with windows of the one whose turn it is, all of one length bucket, and is filled up
+with such windows of the others that have the same model; so a short request does not wait for a long one. A request that is
+cancelled (client gone, deadline over) leaves the queue with what it still had there. If a batch fails, its windows are run one
+by one, so that only a bad one fails.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,12 +25,11 @@ _logger = logging.getLogger("paraframe.scheduler")
 
 # A batch takes some ten milliseconds. A runtime that is silent for this long hangs, and the service is not ready.
 HUNG_AFTER_SECONDS = 5.0
-_WINDOWS_LOOKED_AT = 512  # for companions of the oldest window: bounds the time that choosing a batch takes
 
 
 @dataclass(eq=False)
 class _Job:
-    """One request's windows on their way through the network."""
+    """One request's windows on their way through the network; `waiting` holds, by bucket, the indices yet to run."""
 
     classifier: Classifier
     windows: Sequence[Window]
@@ -38,18 +37,31 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     results: list[Outputs | None] = field(init=False)
     missing: int = field(init=False)
+    waiting: dict[int, deque[int]] = field(init=False)
     abandoned: bool = False
 
     def __post_init__(self) -> None:
         self.results = [None] * len(self.windows)
         self.missing = len(self.windows)
+        self.waiting = defaultdict(deque)
+        for index, window in enumerate(self.windows):
+            self.waiting[bucket(len(window.ids))].append(index)
+
+    def take(self, length: int, most: int) -> list[int]:
+        """Remove up to so many windows of that bucket from what waits."""
+        indices = self.waiting.get(length, deque())
+        taken = [indices.popleft() for _ in range(min(most, len(indices)))]
+        if not indices:
+            self.waiting.pop(length, None)
+        return taken
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Chosen:
+    """A window that is about to run."""
+
     job: _Job
     index: int
-    bucket: int
 
 
 class Scheduler:
@@ -59,7 +71,7 @@ class Scheduler:
         self._max_waiting_tokens = max_waiting_tokens
         self._metrics = metrics
         self._admitted_tokens = 0  # only touched on the event loop
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._batch_started: float | None = None
@@ -95,8 +107,11 @@ class Scheduler:
         self._admitted_tokens -= tokens
         self._metrics.waiting_tokens.set(self._admitted_tokens)
 
-    async def run(self, classifier: Classifier, windows: Sequence[Window]) -> list[Outputs]:
-        """The network's outputs for each window. Raises EncoderError, or ApiError if the thread is gone."""
+    async def run(self, classifier: Classifier, windows: Sequence[Window], *, first: bool = False) -> list[Outputs]:
+        """The network's outputs for each window; with `first`, before all that waits, which is for probes.
+
+        Raises EncoderError, or ApiError if the thread is gone.
+        """
         if not windows:
             return []
         loop = asyncio.get_running_loop()
@@ -104,7 +119,10 @@ class Scheduler:
         with self._changed:
             if self._stopping or not self._thread.is_alive():
                 raise _cannot_infer()
-            self._queue.extend(_Waiting(job, i, bucket(len(w.ids))) for i, w in enumerate(windows))
+            if first:
+                self._queue.appendleft(job)
+            else:
+                self._queue.append(job)
             self._changed.notify()
         try:
             return await job.done
@@ -121,59 +139,57 @@ class Scheduler:
         finally:
             self._fail_waiting()
 
-    def _supervised(self, batch: list[_Waiting]) -> None:
+    def _supervised(self, batch: list[_Chosen]) -> None:
         """Whatever a batch raises, its requests are answered; what is no EncoderError was not foreseen, and is logged."""
         try:
             self._infer(batch)
         except BaseException as error:
             _logger.exception("a batch failed in an unforeseen way")
-            for job in {w.job for w in batch}:
+            for job in {chosen.job for chosen in batch}:
                 _settle(job, _cannot_infer())
             if not isinstance(error, Exception):
                 raise
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_Chosen]:
         """Windows to run together; empty when stopping."""
         with self._changed:
             while True:
-                while self._queue and self._queue[0].job.abandoned:
+                while self._queue and self._queue[0].abandoned:
                     self._queue.popleft()
                 if self._stopping:
                     return []
                 if self._queue:
-                    return self._take(self._queue[0])
+                    return self._take()
                 self._changed.wait()
 
-    def _take(self, oldest: _Waiting) -> list[_Waiting]:
-        rows = max(1, BATCH_TOKENS // oldest.bucket)
-        batch: list[_Waiting] = []
-        others: list[_Waiting] = []
-        for _ in range(min(len(self._queue), _WINDOWS_LOOKED_AT)):
-            waiting = self._queue.popleft()
-            fits = waiting.bucket == oldest.bucket and waiting.job.classifier is oldest.job.classifier
-            if waiting.job.abandoned:
-                continue
-            if fits and len(batch) < rows:
-                batch.append(waiting)
-            else:
-                others.append(waiting)
-        self._queue.extendleft(reversed(others))
+    def _take(self) -> list[_Chosen]:
+        leading = self._queue[0]
+        length = next(iter(leading.waiting))
+        room = max(1, BATCH_TOKENS // length)
+        batch: list[_Chosen] = []
+        for job in self._queue:
+            if room and job.classifier is leading.classifier and not job.abandoned:
+                taken = job.take(length, room)
+                batch += [_Chosen(job, index) for index in taken]
+                room -= len(taken)
+        self._queue.rotate(-1)  # the next batch is led by the next request
+        self._queue = deque(job for job in self._queue if job.waiting and not job.abandoned)
         return batch
 
-    def _infer(self, batch: list[_Waiting]) -> None:
+    def _infer(self, batch: list[_Chosen]) -> None:
         classifier = batch[0].job.classifier
         try:
-            outputs = classifier.encode([w.job.windows[w.index] for w in batch])
+            outputs = classifier.encode([chosen.job.windows[chosen.index] for chosen in batch])
         except EncoderError as error:
             if len(batch) == 1:
                 _settle(batch[0].job, error)
                 return
-            for waiting in batch:
-                self._infer([waiting])
+            for chosen in batch:
+                self._infer([chosen])
             return
-        for waiting, output in zip(batch, outputs, strict=True):
-            job = waiting.job
-            job.results[waiting.index] = output
+        for chosen, output in zip(batch, outputs, strict=True):
+            job = chosen.job
+            job.results[chosen.index] = output
             job.missing -= 1
             if not job.missing:
                 _settle(job, None)
@@ -181,7 +197,7 @@ class Scheduler:
     def _fail_waiting(self) -> None:
         with self._changed:
             waiting, self._queue = list(self._queue), deque()
-        for job in {w.job for w in waiting}:
+        for job in waiting:
             _settle(job, _cannot_infer())
 
 

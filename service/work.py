@@ -42,7 +42,10 @@ class Labeller:
         self._metrics = metrics
 
     async def label(self, requests: list[ClassifyRequest], classifier: Classifier) -> list[ClassifyResponse | ErrorResponse]:
-        """An answer to each, in order; what fails, fails alone. Raises ApiError 429 if they do not fit, all together."""
+        """An answer to each, in order; what fails, fails alone.
+
+        Raises ApiError: 429 if they do not fit, all together; 503 if nothing can be inferred, which is no fault of one.
+        """
         tokens = sum(len(request.text) for request in requests) // _CHARS_PER_TOKEN + len(requests)
         self._scheduler.admit(tokens)
         try:
@@ -54,6 +57,8 @@ class Labeller:
         try:
             return await self._label(request, classifier)
         except ApiError as error:
+            if error.status_code == 503:
+                raise
             return ErrorResponse.model_validate(error.body())
         except ParaframeError as error:
             return ErrorResponse.model_validate(from_refusal(error).body())

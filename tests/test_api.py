@@ -1,6 +1,7 @@
 """The service as its users meet it."""
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from service.app import create_app
+from service.host import ModelHost
 from service.inference.registry import Registry
+from service.metrics import Metrics
 from service.settings import Settings, SettingsError
 from training.labels import read_file
 
@@ -158,6 +161,83 @@ def test_feedback_that_cannot_be_stored_is_not_acknowledged(client: TestClient, 
     answer = client.post("/v1/feedback", json={"text": "One.", "labels": []})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
     assert client.post("/v1/classify", json={"text": "the rail"}).status_code == 200
+
+
+def test_a_disk_that_takes_only_a_part_of_a_label_acknowledges_nothing(
+    client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.post("/v1/feedback", json={"text": "One.", "labels": []})
+    pwrite = os.pwrite
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, data[:20], at))
+        assert client.post("/v1/feedback", json={"text": "Two.", "labels": []}).status_code == 503
+    assert client.post("/v1/feedback", json={"text": "Three.", "labels": []}).status_code == 201
+    lines = (settings.labels_dir / "feedback" / "feedback.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["One.", "Three."]
+
+
+def test_activating_what_is_served_repairs_the_pointer(client: TestClient, models_dir: Path) -> None:
+    (models_dir / "1.1.0" / "model.bin").write_bytes(b"broken")
+    (models_dir / "current.json").write_text('{"current": "1.1.0", "previous": ["1.0.0"]}')
+    assert client.post("/v1/models/1.0.0/activate").status_code == 200
+    assert Registry(models_dir).current() == "1.0.0"
+
+
+def test_whatever_goes_wrong_with_one_version_the_next_one_is_followed(
+    settings: Settings, models_dir: Path, monkeypatch, caplog
+) -> None:
+    host = ModelHost(Registry(models_dir), threads=1, metrics=Metrics())
+
+    def fails(version: str) -> None:
+        raise KeyError("odd")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "_ready", fails)
+        Registry(models_dir).promote("1.1.0")
+        host._follow()
+        host._follow()
+    assert host.classifier.artifact.version == "1.0.0"
+    assert caplog.text.count("odd") == 1
+    Registry(models_dir).promote("1.0.0")
+    Registry(models_dir).promote("1.1.0")
+    host._follow()
+    assert host.classifier.artifact.version == "1.1.0"
+
+
+def test_an_unforeseen_failure_has_the_same_shape_and_is_counted(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    monkeypatch.setattr("service.routes.check_text", lambda text: 1 / 0)
+    answer = client.post("/v1/feedback", json={"text": "One.", "labels": []})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "ZeroDivisionError" in caplog.text
+    assert 'route="/v1/feedback",status="500"' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "127.0.0.1:8000"}, 200),
+        ({"Host": "localhost"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "rebound.example.org"}, 403),
+        ({"Host": "10.0.0.7"}, 403),
+        ({"Origin": "https://example.org"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:8000"}, 200),
+    ],
+)
+def test_without_keys_pages_of_other_sites_are_refused(client: TestClient, headers: dict[str, str], status: int) -> None:
+    answer = client.post("/v1/models/1.1.0/activate", headers=headers)
+    assert answer.status_code == status
+    assert "content-security-policy" in answer.headers
+
+
+def test_details_of_errors_are_bounded(client: TestClient) -> None:
+    answer = client.post("/v1/classify", json={"text": "x", **{f"field{n}": 1 for n in range(5000)}})
+    assert answer.status_code == 422
+    assert len(answer.json()["error"]["details"]) == 20
 
 
 def test_models_are_told_and_swapped(client: TestClient, models_dir: Path) -> None:

@@ -1,7 +1,9 @@
 """Batch runs that are cut short, and run again."""
 
+import csv
 import fcntl
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -90,5 +92,39 @@ def test_two_runs_do_not_write_one_file(many: Path, models_dir: Path, tmp_path: 
     with (tmp_path / ".out.jsonl.part").open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         refused = label(many, tmp_path / "out.jsonl", models_dir)
+        assert (tmp_path / ".out.jsonl.part").exists()
     assert refused.exit_code == 2
     assert "another run is writing" in refused.stderr
+
+
+def test_every_field_of_every_input_has_its_column(models_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "x").mkdir(parents=True)
+    (folder / "y").mkdir()
+    (folder / "x" / "index.txt").write_text("the rail.")
+    (folder / "y" / "index.txt").write_text("the grain.")
+    (folder / "z.jsonl").write_text(
+        '{"text": "the hall.", "id": null, "outlet": "A"}\n{"text": "a b c.", "url": "u", "label": "l"}\n'
+    )
+    assert label(folder, tmp_path / "out.csv", models_dir).exit_code == 0
+    with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["doc_id"] for r in rows] == [str(folder / "z.jsonl:1"), str(folder / "z.jsonl:2"), "x/index.txt", "y/index.txt"]
+    assert [(r["outlet"], r["url"], r["input_label"]) for r in rows] == [
+        ("A", "", ""),
+        ("", "u", "l"),
+        ("", "", ""),
+        ("", "", ""),
+    ]
+
+
+def test_what_cannot_be_written_is_named_and_passed_over(models_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"text": "the hall.", "outlet": "\\ud83d"}\n{"text": "the rail."}\n')
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text(" ")
+    result = label(folder, tmp_path / "out.jsonl", models_dir)
+    assert result.exit_code == 1
+    assert "a.jsonl:1: not valid Unicode" in result.stderr
+    assert "caf\\udce9.txt" in result.stderr
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1

@@ -4,12 +4,16 @@ import csv
 import gzip
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
+from service.inference.artifact import Manifest, write_manifest
 from training.cli import main
 
 BAD = ["broken.jsonl:2", "empty.txt", "binary.txt", "latin.txt"]
@@ -48,7 +52,7 @@ def test_a_folder_becomes_a_row_per_paragraph_and_bad_inputs_are_named(folder: P
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(r["doc_id"], r["paragraph"]) for r in rows] == [
         ("a.txt", 0), ("a.txt", 1), (str(folder / "broken.jsonl:1"), 0), ("7", 0), (str(folder / "c.jsonl:2"), 0), ("z", 0),
-        ("utf16.txt", 0), ("b.md", 0),
+        ("utf16.txt", 0), ("deep/b.md", 0),
     ]  # fmt: skip
     fields = (
         "doc_id", "paragraph", "start", "end", "text", "label", "confidence", "unsure", "labels", "voice", "scores", "evidence",
@@ -138,6 +142,70 @@ def test_labels_are_checked_imported_and_exported(tiny_labels: Path, tmp_path: P
     assert "hero_framing" in run("labels", "stats", "--labels", tmp_path).stdout
     (tmp_path / "own" / "broken.jsonl").write_text("{")
     assert run("labels", "check", "--labels", tmp_path).exit_code == 2
+
+
+def test_an_import_that_contradicts_what_is_there_changes_nothing(tiny_labels: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    (tmp_path / "again.jsonl").write_bytes((folder / "test.jsonl").read_bytes())
+    refused = run("labels", "import", tmp_path / "again.jsonl", "--labels", folder)
+    assert refused.exit_code == 2
+    assert "was used at" in refused.stderr
+    assert run("labels", "check", "--labels", folder).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("labels", "import", "gone.jsonl"),
+        ("labels", "import", "latin.csv"),
+        ("labels", "export", "--out", "no/such/folder.csv"),
+        ("labels", "suggest", "gone", "--out", "x.jsonl"),
+        ("train", "--version", "1.0.0"),
+        ("train", "--version", "a/b"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_2(
+    arguments: tuple[str, ...],
+    tiny_base: Path,
+    tiny_labels: Path,
+    models_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_labels, tmp_path / "labels")
+    (tmp_path / "latin.csv").write_bytes("text,labels\ncafé,\n".encode("latin-1"))
+    more = ["--base-model", str(tiny_base), "--quiet"] if arguments[0] == "train" else []
+    result = run(*arguments, *more)
+    assert result.exit_code == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("paraframe: ")
+
+
+def test_a_version_that_fails_its_golden_texts_is_not_promoted(models_dir: Path) -> None:
+    folder = models_dir / "1.1.0"
+    cases = json.loads((folder / "golden.json").read_text())
+    cases[0]["labels"] = ["speculation", "hero_framing"]
+    (folder / "golden.json").write_text(json.dumps(cases))
+    write_manifest(folder, Manifest.model_validate_json((folder / "manifest.json").read_bytes()))
+    assert run("promote", "1.1.0", "--models", models_dir).exit_code == 2
+    assert "| 1.0.0 * |" in run("models", "--models", models_dir).stdout
+    (folder / "model.bin").write_bytes(b"")
+    listed = run("models", "--models", models_dir)
+    assert "| 1.0.0 * |" in listed.stdout
+    assert "1.1.0 is refused" in listed.stderr
+
+
+def test_serve_is_the_service_and_stops_with_it(models_dir: Path) -> None:
+    command = [sys.executable, "-c", "from training.cli import main; main()", "serve", "--port", "0"]
+    environment = {**os.environ, "MODELS_DIR": str(models_dir)}
+    process = subprocess.Popen(command, env=environment, cwd=Path(__file__).parent.parent, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "running on" in line:
+                break
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_suggestions_can_be_imported(folder: Path, models_dir: Path, tiny_labels: Path, tmp_path: Path) -> None:

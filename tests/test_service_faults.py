@@ -3,6 +3,9 @@
 import asyncio
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -91,6 +94,22 @@ async def test_work_is_admitted_by_tokens_and_refused_at_once(running: Scheduler
     running.release(900)
     running.admit(5000)  # larger than the limit, but nothing else waits
     running.release(5000)
+
+
+async def test_a_short_request_does_not_wait_for_a_long_one(running: Scheduler, tiny_classifier: Classifier) -> None:
+    faulty = Faulty(tiny_classifier, gate=threading.Event())
+    held = asyncio.create_task(running.run(faulty, windows(tiny_classifier)))
+    await asyncio.sleep(0.1)
+    long = asyncio.create_task(running.run(tiny_classifier, windows(tiny_classifier) * 1000))
+    short = asyncio.create_task(running.run(tiny_classifier, windows(tiny_classifier, "rail " * 60)))
+    probe = asyncio.create_task(running.run(tiny_classifier, windows(tiny_classifier, "grain " * 30), first=True))
+    finished: list[str] = []
+    for name, task in (("long", long), ("short", short), ("probe", probe)):
+        task.add_done_callback(lambda _, name=name: finished.append(name))
+    await asyncio.sleep(0.1)
+    faulty._gate.set()
+    await asyncio.gather(held, long, short, probe)
+    assert finished == ["probe", "short", "long"]
 
 
 class Broken(Faulty):
@@ -278,9 +297,26 @@ def test_a_new_key_works_and_its_secret_is_not_in_the_file(tmp_path: Path) -> No
     assert secret.getvalue().strip() not in line.getvalue()
 
 
-@pytest.mark.parametrize("line", ["desk read", "desk write " + "0" * 64, "desk read abc"])
+@pytest.mark.parametrize("line", ["desk read", "desk write " + "0" * 64, "desk read abc", "desk read " + "é" * 64])
 def test_a_broken_key_file_names_the_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "keys.txt"
     path.write_text(f"\n{line}\n")
     with pytest.raises(KeyFileError, match=r"keys\.txt:2"):
         KeyFile(path)
+
+
+def test_a_line_that_is_no_key_leaves_the_keys_as_they_were(guarded: TestClient, key_file: Path) -> None:
+    before = key_file.read_bytes()
+    for broken in (b"desk read", b"desk read " + "é".encode() * 64, b"# caf\xe9"):
+        key_file.write_bytes(before + broken + b"\n")
+        assert guarded.get("/v1/model", headers={"X-API-Key": "reader"}).status_code == 200
+    key_file.unlink()
+    assert guarded.get("/v1/model", headers={"X-API-Key": "reader"}).status_code == 503
+
+
+def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path: Path) -> None:
+    environment = {**os.environ, "MODELS_DIR": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-m", "service"], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "no model is served" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,5 +1,6 @@
 """From label files to a served version, on a tiny network."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -19,7 +20,7 @@ from training.behaviour import Pair, behave
 from training.calibrate import Scored, best_threshold, calibrate
 from training.codebook import read_codebook
 from training.errors import BaseModelError, TrainingError
-from training.labels import Example, Paragraph, read_labels
+from training.labels import Example, Paragraph, paragraphs, read_file, read_labels
 from training.metrics import ece, evaluate
 from training.noise import misspell
 from training.pipeline import Plan, train
@@ -66,6 +67,41 @@ def test_paragraphs_come_once_more_misspelt(tiny_base: Path, tiny_labels: Path) 
     assert len(noisy) == 2 * len(plain)
     assert all((a.targets == b.targets).all() for a, b in zip(noisy[::2], noisy[1::2], strict=True))
     assert any(a.window.ids.tolist() != b.window.ids.tolist() for a, b in zip(noisy[::2], noisy[1::2], strict=True))
+
+
+def test_an_example_with_line_breaks_is_one_paragraph(tiny_classifier: Classifier, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"text": "the rail.\\nperhaps the grain.", "labels": ["speculation"]}\n')
+    (paragraph,) = paragraphs(example for _, example in read_file(file, labels=LABELS))
+    assert evaluate(tiny_classifier, [paragraph])["labels"]["speculation"]["recall"] == 1.0
+
+
+def test_feedback_that_is_being_written_is_read_up_to_its_last_whole_line(tiny_labels: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    (folder / "feedback").mkdir()
+    whole = b'{"text": "One.", "labels": []}\n'
+    (folder / "feedback" / "feedback.jsonl").write_bytes(whole + b'{"text": "Tw')
+    label_set = read_labels(folder, labels=LABELS)
+    assert label_set.examples["train"][-1].text == "One."
+    assert label_set.digests["feedback/feedback.jsonl"] == hashlib.sha256(whole).hexdigest()
+
+
+def test_what_would_fail_after_training_fails_before(
+    tiny_base: Path, tiny_labels: Path, tiny_models: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    (folder / "validation.jsonl").write_text('{"text": "One.", "labels": []}\n')
+    base = resolve(str(tiny_base))
+    too_long = TINY_RECIPE.model_copy(update={"epochs": 10**9})
+    with pytest.raises(TrainingError, match="at least 5"):
+        train(Plan(folder, too_long, "", base), Registry(tmp_path), "1.0.0", quiet=True)
+    codebook = json.loads((tiny_labels / "codebook.json").read_text())
+    codebook["labels"].reverse()
+    other = Path(shutil.copytree(tiny_labels, tmp_path / "other"))
+    (other / "codebook.json").write_text(json.dumps(codebook))
+    teacher = read_artifact(tiny_models / "1.0.0")
+    with pytest.raises(TrainingError, match="the teacher knows"):
+        train(Plan(other, too_long, "", base, teacher), Registry(tmp_path), "1.0.0", quiet=True)
 
 
 def test_new_labels_change_the_next_version_and_its_digest(

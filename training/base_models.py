@@ -26,7 +26,10 @@ class BaseModel:
 
     def encoder(self) -> PreTrainedModel:
         """A fresh copy, without the pooling layer that this project does not use."""
-        model: PreTrainedModel = AutoModel.from_pretrained(self.source, add_pooling_layer=False)
+        try:
+            model: PreTrainedModel = AutoModel.from_pretrained(self.source, add_pooling_layer=False)
+        except TypeError:  # an architecture that never has one
+            model = AutoModel.from_pretrained(self.source)
         return model
 
     def tokenizer_json(self) -> str:

@@ -27,8 +27,7 @@ class Scored:
 
 def calibrate(scored: Sequence[Scored], labels: Sequence[str]) -> DecisionRule:
     """Fit everything on `scored`. Raises TrainingError if a label is too rare there to fit anything."""
-    if not scored:
-        raise TrainingError("the validation split is empty: thresholds and calibration come from it")
+    check_positives([s.paragraph for s in scored], labels)
     rules = {label: _label_rule(scored, column, label) for column, label in enumerate(labels)}
     logits = np.stack([_paragraph_logits(s.logits, list(rules.values())) for s in scored])
     return DecisionRule(
@@ -38,13 +37,21 @@ def calibrate(scored: Sequence[Scored], labels: Sequence[str]) -> DecisionRule:
     )
 
 
+def check_positives(paragraphs: Sequence[Paragraph], labels: Sequence[str]) -> None:
+    """Raises TrainingError if there is too little in the validation split to fit anything on."""
+    if not paragraphs:
+        raise TrainingError("the validation split is empty: thresholds and calibration come from it")
+    for label in labels:
+        carried = sum(label in paragraph.labels for paragraph in paragraphs)
+        if not _MIN_POSITIVES <= carried < len(paragraphs):
+            raise TrainingError(
+                f"of {len(paragraphs)} paragraphs of the validation split {carried} carry {label}: "
+                f"at least {_MIN_POSITIVES} that do, and some that do not, are needed"
+            )
+
+
 def _label_rule(scored: Sequence[Scored], column: int, label: str) -> LabelRule:
     carried = np.array([label in s.paragraph.labels for s in scored])
-    if not _MIN_POSITIVES <= carried.sum() < len(carried):
-        raise TrainingError(
-            f"of {len(carried)} paragraphs of the validation split {carried.sum()} carry {label}: "
-            f"at least {_MIN_POSITIVES} that do, and some that do not, are needed"
-        )
     sentence_logits = np.concatenate([s.logits[:, column] for s in scored])
     sentence_carried = np.array([label in e.labels for s in scored for e in s.paragraph.sentences])
     (sentence_slope,), sentence_intercept = _logistic(sentence_logits[:, None], sentence_carried)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import click
 
 from service.inference.artifact import read_artifact
 from service.inference.classifier import Classifier
-from service.inference.errors import UnknownVersionError
+from service.inference.errors import ArtifactError, UnknownVersionError
+from service.inference.golden import try_golden
 from service.inference.registry import Registry
 
 from .label_commands import labels_group
@@ -168,8 +168,10 @@ def evaluate(
 @MODELS
 @handle_errors
 def promote(version: str, models: Path) -> None:
-    """Serve VERSION from now on; a running service changes to it without a restart."""
-    Registry(models).promote(version)
+    """Serve VERSION from now on; a running service changes to it without a restart. Tries it first."""
+    registry = Registry(models)
+    try_golden(Classifier(registry.read(version)))
+    registry.promote(version)
     click.echo(f"{version} is served", err=True)
 
 
@@ -199,11 +201,14 @@ def _compare(registry: Registry, new: list[str]) -> None:
     rows = {}
     for version in registry.versions():
         mark = " *" if version == current else " (new)" if version in new else ""
-        rows[version + mark] = json.loads(registry.read(version).contents["metrics.json"])["test"]
+        try:
+            rows[version + mark] = json.loads(registry.read(version).contents["metrics.json"])["test"]
+        except ArtifactError as error:
+            click.echo(f"{version} is refused: {error}", err=True)
     click.echo(card.table(rows))
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command()
 @click.option("--host", help="Default: HOST, or 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Default: PORT, or 8000.")
 @handle_errors
@@ -211,7 +216,7 @@ def serve(host: str | None, port: int | None) -> None:
     """Start the REST service (what `make run` does)."""
     chosen = {"HOST": host, "PORT": None if port is None else str(port)}
     environment = {**os.environ, **{key: value for key, value in chosen.items() if value is not None}}
-    sys.exit(subprocess.run([sys.executable, "-m", "service"], env=environment, check=False).returncode)
+    os.execve(sys.executable, [sys.executable, "-m", "service"], environment)  # noqa: S606 signals are then the service's own
 
 
 if __name__ == "__main__":

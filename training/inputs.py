@@ -34,43 +34,66 @@ class Unreadable:
     reason: str
 
 
-def find_files(inputs: Iterable[Path]) -> Iterator[Path | Unreadable]:
-    """The files among `inputs`; folders are searched, in order of names, for the endings that are known.
+def read_inputs(inputs: Iterable[Path], *, encoding: str) -> Iterator[Document | Unreadable]:
+    """The documents of files and folders, in order; folders are searched, by names, for the endings that are known.
 
     A file given by name is taken whatever its ending: as JSON lines, or else as one text.
     """
     for path in inputs:
-        if path.is_dir():
-            for folder, folders, names in os.walk(path):  # does not follow links to folders, so it ends
-                folders.sort()
-                yield from (Path(folder, name) for name in sorted(names) if name.endswith(TEXT_SUFFIXES + LINE_SUFFIXES))
+        try:
+            inside = path.is_dir()
+        except OSError as error:
+            yield _unreadable(path, error)
+            continue
+        if inside:
+            yield from _read_folder(path, encoding)
         else:
-            yield path
+            yield from _read_file(path, path.name, encoding)
 
 
-def read_documents(path: Path, *, encoding: str) -> Iterator[Document | Unreadable]:
-    """The documents of one file."""
+def _read_folder(top: Path, encoding: str) -> Iterator[Document | Unreadable]:
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(top, onerror=closed.append):  # does not follow links to folders, so it ends
+        folders.sort()
+        for name in sorted(names):
+            if name.endswith(TEXT_SUFFIXES + LINE_SUFFIXES):
+                path = Path(folder, name)
+                yield from _read_file(path, str(path.relative_to(top)), encoding)
+    yield from (_unreadable(Path(error.filename), error) for error in closed)
+
+
+def _unreadable(path: Path, error: OSError | EOFError | zlib.error) -> Unreadable:
+    return Unreadable(_printable(path), f"cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _printable(name: Path | str) -> str:
+    """A name of any bytes as text that can be written."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def _read_file(path: Path, name: str, encoding: str) -> Iterator[Document | Unreadable]:
+    """The documents of one file; a text's id is `name`."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            yield Unreadable(str(path), "not a regular file")
+            yield Unreadable(_printable(path), "not a regular file")
         elif path.name.endswith(LINE_SUFFIXES):
             yield from _read_lines(path)
         else:
-            yield _read_text(path, encoding)
+            yield _read_text(path, _printable(name), encoding)
     except (OSError, EOFError, zlib.error) as error:
-        yield Unreadable(str(path), f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        yield _unreadable(path, error)
 
 
-def _read_text(path: Path, encoding: str) -> Document | Unreadable:
+def _read_text(path: Path, name: str, encoding: str) -> Document | Unreadable:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        return Unreadable(str(path), f"longer than {MAX_BYTES} bytes")
+        return Unreadable(_printable(path), f"longer than {MAX_BYTES} bytes")
     try:
         text = data.decode(_by_mark(data) or encoding)
     except (UnicodeDecodeError, LookupError) as error:
-        return Unreadable(str(path), f"not {encoding} text ({error}); --encoding names another")
-    return Document(path.name, text.removeprefix("\ufeff"), str(path))
+        return Unreadable(_printable(path), f"not {encoding} text ({error}); --encoding names another")
+    return Document(name, text.removeprefix("\ufeff"), _printable(path))
 
 
 def _by_mark(data: bytes) -> str | None:
@@ -82,7 +105,7 @@ def _read_lines(path: Path) -> Iterator[Document | Unreadable]:
         number = 0
         while line := lines.readline(MAX_BYTES + 1):
             number += 1
-            origin = f"{path}:{number}"
+            origin = f"{_printable(path)}:{number}"
             if len(line) > MAX_BYTES:
                 yield Unreadable(origin, f"longer than {MAX_BYTES} bytes; the rest of the file is passed over")
                 return
@@ -97,5 +120,11 @@ def _parse(line: bytes, origin: str) -> Document | Unreadable:
         return Unreadable(origin, f"broken JSON: {error}")
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         return Unreadable(origin, "no object with a `text`")
+    try:
+        line.decode()
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeError as error:
+        return Unreadable(origin, f"not valid Unicode: {error}")
     extra = {key: value for key, value in record.items() if key not in ("text", "id")}
-    return Document(str(record.get("id", origin)), record["text"], origin, extra)
+    identity = record.get("id")
+    return Document(origin if identity is None else str(identity), record["text"], origin, extra)

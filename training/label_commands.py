@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from service.inference.classifier import Classifier
+from service.inference.errors import InputError
 from service.inference.registry import Registry
 
 from .checks import check, tally
@@ -18,6 +19,7 @@ from .codebook import read_codebook
 from .errors import LabelError
 from .labels import SPLITS, Example, read_file, read_labels, record, write_file
 from .options import MODELS, handle_errors, needs_training_tools
+from .rows import harmless
 
 LABELS = click.option(
     "--labels",
@@ -125,6 +127,11 @@ def import_(file: Path, folder: Path) -> None:
         staging.write_text(source, encoding="utf-8")
         examples = [example for _, example in read_file(staging, labels=known)]
         staging.rename(target)
+        try:
+            read_labels(folder, labels=known)  # what is right by itself may contradict what is there
+        except LabelError:
+            target.unlink()
+            raise
     except LabelError as error:
         raise LabelError(str(error).replace(str(staging), str(file))) from error
     finally:
@@ -165,7 +172,8 @@ def export(out: Path, split: str, folder: Path) -> None:
             writer = csv.writer(file)
             writer.writerow(["id", "doc_id", "text", "labels", "voice", "genre"])
             for e in examples:
-                writer.writerow([e.id, e.doc_id, e.text, "; ".join(e.labels), json.dumps(e.voice), e.genre])
+                cells = [e.id, e.doc_id, e.text, "; ".join(e.labels), json.dumps(e.voice), e.genre]
+                writer.writerow([harmless(cell) for cell in cells])
     click.echo(f"{len(examples)} sentences are in {out}", err=True)
 
 
@@ -183,18 +191,23 @@ def suggest(inputs: tuple[Path, ...], count: int, out: Path, models: Path) -> No
     \b
     paraframe labels suggest seeds --count 20 --out to-label.jsonl
     """
-    from .inputs import Document, Unreadable, find_files, read_documents
+    from .inputs import Document, read_inputs
 
     registry = Registry(models)
     classifier = Classifier(registry.read(registry.current()))
     found: list[tuple[float, Example]] = []
-    for path in find_files(inputs):
-        for document in [] if isinstance(path, Unreadable) else read_documents(path, encoding="utf-8"):
-            if isinstance(document, Document):
-                for p in classifier.classify(document.text):
-                    text = document.text[p.span.start : p.span.end]
-                    example = Example(text=text, labels=p.decision.labels, voice=p.decision.voice)
-                    found.append((p.decision.confidence, example))
+    for item in read_inputs(inputs, encoding="utf-8"):
+        if not isinstance(item, Document):
+            click.echo(f"{item.origin}: {item.reason}", err=True)
+            continue
+        try:
+            for p in classifier.classify(item.text):
+                text = item.text[p.span.start : p.span.end]
+                found.append((p.decision.confidence, Example(text=text, labels=p.decision.labels, voice=p.decision.voice)))
+        except InputError as error:
+            click.echo(f"{item.origin}: {error}", err=True)
+    if not found:
+        raise LabelError("no input has a text")
     found.sort(key=lambda pair: pair[0])
     at_random = min(count // 5, max(0, len(found) - count))
     least_sure = found[: count - at_random]

@@ -32,8 +32,13 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except ParaframeError as error:
-            click.echo(f"paraframe: {error}", err=True)
-            sys.exit(2)
+            reason = str(error)
+        except UnicodeDecodeError as error:
+            reason = f"not UTF-8: {error}"
+        except OSError as error:
+            reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        click.echo(f"paraframe: {reason}", err=True)
+        sys.exit(2)
 
     return shell
 

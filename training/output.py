@@ -7,21 +7,18 @@ other begins anew. What a paragraph gets does not depend on its batch, so the fi
 
 import fcntl
 import hashlib
-import io
 import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import OutputError
 from .inputs import Document, Unreadable
-
-_HEAD_BYTES = 1 << 16  # more than the names of the columns take
 
 
 class Checkpoint(BaseModel):
@@ -57,11 +54,18 @@ class Digest:
 class Output:
     """Where rows go. `saved` is what an earlier run left, if anything; without a file nothing is ever saved."""
 
-    def __init__(self, text: TextIO, part: BinaryIO | None = None, checkpoint: Path | None = None) -> None:
-        self.text = text
+    def __init__(self, target: Path | None = None, part: BinaryIO | None = None) -> None:
+        self._target = target
         self._part = part
-        self._checkpoint = checkpoint
+        self._pending: list[str] = []
         self.saved = self._read_checkpoint()
+
+    def write(self, text: str) -> None:
+        """Text goes to standard output at once, to a file with the next `save`."""
+        if self._part is None:
+            sys.stdout.write(text)
+        else:
+            self._pending.append(text)
 
     def resume(self) -> None:
         """Cut off what follows the saved rows."""
@@ -71,37 +75,43 @@ class Output:
     def restart(self) -> None:
         """Drop what an earlier run left."""
         self.saved = None
-        if self._part is not None and self._checkpoint is not None:
+        if self._part is not None:
             self._checkpoint.unlink(missing_ok=True)
             self._part.truncate(0)
 
-    def head(self) -> str:
-        """The beginning of what is saved; nothing if nothing is."""
-        if self._part is None:
-            return ""
-        self._part.seek(0)
-        return self._part.read(_HEAD_BYTES).decode("utf-8-sig", errors="ignore")
-
     def save(self, *, run: str, digest: Digest, documents: int, paragraphs: int, failures: list[Unreadable]) -> None:
-        """Flush the rows, then say that they hold. In this order: a checkpoint never promises more than there is."""
-        self.text.flush()
-        if self._part is None or self._checkpoint is None:
+        """Write the rows, then say that they hold: a checkpoint never promises more than there is. Raises OutputError."""
+        if self._part is None or self._target is None:
+            sys.stdout.flush()
             return
-        checkpoint = Checkpoint(
-            run=run,
-            bytes=os.fstat(self._part.fileno()).st_size,
-            inputs=digest.inputs,
-            digest=str(digest),
-            documents=documents,
-            paragraphs=paragraphs,
-            failures=tuple((f.origin, f.reason) for f in failures),
-        )
-        fresh = self._checkpoint.with_name(f"{self._checkpoint.name}.new")
-        fresh.write_text(checkpoint.model_dump_json(), encoding="utf-8")
-        fresh.replace(self._checkpoint)
+        with _writing(self._target):
+            self.flush()
+            checkpoint = Checkpoint(
+                run=run,
+                bytes=os.fstat(self._part.fileno()).st_size,
+                inputs=digest.inputs,
+                digest=str(digest),
+                documents=documents,
+                paragraphs=paragraphs,
+                failures=tuple((f.origin, f.reason) for f in failures),
+            )
+            fresh = self._checkpoint.with_name(f"{self._checkpoint.name}.new")
+            fresh.write_text(checkpoint.model_dump_json(), encoding="utf-8")
+            fresh.replace(self._checkpoint)
+
+    def flush(self) -> None:
+        if self._part is not None:
+            rest = "".join(self._pending).encode()
+            self._pending.clear()
+            while rest:
+                rest = rest[self._part.write(rest) :]
+
+    @property
+    def _checkpoint(self) -> Path:
+        return _checkpoint_of(self._target or Path())
 
     def _read_checkpoint(self) -> Checkpoint | None:
-        if self._part is None or self._checkpoint is None:
+        if self._part is None:
             return None
         try:
             saved = Checkpoint.model_validate_json(self._checkpoint.read_bytes())
@@ -114,25 +124,41 @@ class Output:
 def open_output(out: str) -> Iterator[Output]:
     """The file `out`, which appears when all is written; or standard output for `-`. Raises OutputError."""
     if out == "-":
-        yield Output(sys.stdout)
+        yield Output()
         return
     target = Path(out)
-    part = target.with_name(f".{target.name}.part")
-    checkpoint = part.with_name(f"{part.name}.json")
-    try:
-        with part.open("a+b") as file:
-            _lock(file, part)
-            with io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=False) as text:
-                yield Output(text, file, checkpoint)
-                text.flush()
+    part = _part_of(target)
+    with _writing(target):
+        file = part.open("a+b", buffering=0)
+    with file:
+        _lock(file, part)
+        try:
+            output = Output(target, file)
+            yield output
+            with _writing(target):
+                output.flush()
                 os.fsync(file.fileno())
                 part.replace(target)
-                checkpoint.unlink(missing_ok=True)
+                _checkpoint_of(target).unlink(missing_ok=True)
+        finally:
+            if not _checkpoint_of(target).exists():  # nothing to go on from
+                part.unlink(missing_ok=True)
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _checkpoint_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part.json")
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        if not checkpoint.exists():  # nothing to go on from
-            part.unlink(missing_ok=True)
 
 
 def _lock(file: BinaryIO, part: Path) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from service.inference import artifact
 from service.inference.artifact import Artifact, BaseModelEntry, Manifest, read_artifact, write_manifest
 from service.inference.classifier import Classifier
@@ -14,8 +16,9 @@ from service.inference.registry import Registry
 from . import card
 from .base_models import BaseModel
 from .batches import items
-from .calibrate import Scored, calibrate
+from .calibrate import Scored, calibrate, check_positives
 from .codebook import read_codebook
+from .errors import TrainingError
 from .export import check_parity, export
 from .fit import fit
 from .golden import golden
@@ -42,6 +45,7 @@ def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
     """Train as planned and write `version` into the registry; it is not served until promoted."""
     codebook = read_codebook(plan.labels_folder)
     label_set = read_labels(plan.labels_folder, labels=codebook.ids)
+    _check(plan, registry, version, label_set, codebook.ids)
     tokenizer = plan.base.tokenizer()
     teacher = Classifier(plan.teacher) if plan.teacher else None
     train_items = items(label_set.paragraphs("train"), tokenizer, codebook.ids, teacher, noise=plan.recipe.noise)
@@ -54,6 +58,21 @@ def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
         (folder / artifact.RECIPE).write_text(plan.recipe_text, encoding="utf-8")
         _seal(folder, _manifest(version, label_set, codebook.ids, plan), label_set)
     return registry.models / version
+
+
+def _check(plan: Plan, registry: Registry, version: str, label_set: LabelSet, labels: Sequence[str]) -> None:
+    """What would fail after the training fails before it. Raises TrainingError."""
+    if (registry.models / version).exists():
+        raise TrainingError(f"{registry.models / version} exists already: a version is never changed")
+    try:
+        _manifest(version, label_set, labels, plan)
+    except ValidationError as error:
+        raise TrainingError(f"{version!r} is no name for a version: letters, digits, dots, plus and minus") from error
+    if plan.teacher and plan.teacher.manifest.labels != tuple(labels):
+        raise TrainingError(
+            f"the teacher knows {', '.join(plan.teacher.manifest.labels)}; the codebook has {', '.join(labels)}"
+        )
+    check_positives(label_set.paragraphs("validation"), labels)
 
 
 def _seal(folder: Path, manifest: Manifest, label_set: LabelSet) -> None:

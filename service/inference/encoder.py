@@ -6,6 +6,7 @@ share a batch only with others of the same bucket: a text's numbers do not depen
 few shapes that occur keep the runtime's memory flat.
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +24,7 @@ BATCH_TOKENS = 1024  # larger batches were slower in every measurement: they fal
 
 
 class Encoder:
-    """One compiled network. Safe to call from several threads; each call has an inference request of its own."""
+    """One compiled network. Safe to call from several threads, which take turns."""
 
     def __init__(self, model_xml: bytes, weights: bytes, *, threads: int | None = None, precision: str | None = None) -> None:
         """Compile an OpenVINO model held in memory.
@@ -42,6 +43,7 @@ class Encoder:
             self._compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
             raise ArtifactError(f"the model file cannot be compiled: {error}") from error
+        self._turn = threading.Lock()
         self._request = self._compiled.create_infer_request()
         self.precision = str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
         self.outputs = int(self._compiled.output(0).get_partial_shape()[2].get_length())
@@ -50,9 +52,10 @@ class Encoder:
         """For each window, an array `(tokens, outputs)`. Raises EncoderError; the caller decides what that spoils."""
         results: list[Outputs | None] = [None] * len(windows)
         for length, members in _batches(windows):
-            rows = self._infer([windows[i] for i in members], length, vocabulary_size)
-            for i, row in zip(members, rows, strict=True):
-                results[i] = row[: len(windows[i].ids)].copy()
+            with self._turn:  # a batch's output lies in the request's own memory until the next
+                rows = self._infer([windows[i] for i in members], length, vocabulary_size)
+                for i, row in zip(members, rows, strict=True):
+                    results[i] = row[: len(windows[i].ids)].copy()
         return [result for result in results if result is not None]
 
     def _infer(self, windows: list[Window], length: int, vocabulary_size: int) -> Outputs:

@@ -28,6 +28,7 @@ from pathlib import Path
 from service.inference.registry import Registry
 registry = Registry(Path(sys.argv[1]))
 number = int(sys.argv[2])
+shutil.rmtree(Path(sys.argv[1]) / ".gone", ignore_errors=True)
 print("ready", flush=True)
 while True:
     number += 1
@@ -39,7 +40,8 @@ while True:
         (folder / "manifest.json").write_text(manifest)
     registry.promote(version)
     registry.promote("1.0.0")
-    shutil.rmtree(Path(sys.argv[1]) / version)
+    (Path(sys.argv[1]) / version).rename(Path(sys.argv[1]) / ".gone")
+    shutil.rmtree(Path(sys.argv[1]) / ".gone")
 """
 
 
@@ -49,13 +51,12 @@ def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
 
 def kill(child: "subprocess.Popen[str]", after: float) -> list[str]:
     """The lines that it had written when it was killed, so many seconds after the first."""
-    assert child.stdout is not None
-    first = child.stdout.readline()
-    time.sleep(after)
-    child.send_signal(signal.SIGKILL)
-    rest = child.stdout.read()
-    child.wait()
-    return (first + rest).split()
+    with child:
+        assert child.stdout is not None
+        first = child.stdout.readline()
+        time.sleep(after)
+        child.send_signal(signal.SIGKILL)
+        return (first + child.stdout.read()).split()
 
 
 def fault_store_is_killed(tmp_path: Path) -> None:
