@@ -28,7 +28,6 @@ _PRECISIONS = {"bf16": torch.bfloat16, "f32": torch.float32}
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--model", help="version; default: the one that is served")
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--labels", type=Path, default=Path("labels"))
     parser.add_argument("--rounds", type=int, default=3)
@@ -36,16 +35,16 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # of the rivals' libraries
     registry = Registry(arguments.models)
-    artifact = registry.read(arguments.model or registry.current())
+    artifact = registry.read(registry.current())
     paragraphs = corpus.held_out(artifact, arguments.labels, "test") + corpus.held_out(artifact, arguments.labels, "validation")
     texts = [paragraph.text for paragraph in paragraphs]
-    for line in report(artifact, texts, rounds=arguments.rounds, seconds=arguments.seconds):
+    for line in report(artifact, texts, arguments.models, rounds=arguments.rounds, seconds=arguments.seconds):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     return 0
 
 
-def report(artifact: Artifact, texts: list[str], *, rounds: int, seconds: float) -> Iterator[str]:
+def report(artifact: Artifact, texts: list[str], models: Path, *, rounds: int, seconds: float) -> Iterator[str]:
     classifier = Classifier(artifact)
     words = statistics.mean(len(text.split()) for text in texts)
     yield f"{machine.describe()}; model {artifact.version} in {classifier.precision}."
@@ -53,7 +52,7 @@ def report(artifact: Artifact, texts: list[str], *, rounds: int, seconds: float)
     trained = network(artifact)
     yield from _engine(classifier, trained, artifact, texts, rounds)
     yield from _growth(classifier, texts)
-    yield from _http(classifier, texts, seconds)
+    yield from _http(classifier, texts, models, seconds)
 
 
 def _engine(
@@ -108,7 +107,7 @@ def _growth(classifier: Classifier, texts: list[str]) -> Iterator[str]:
     yield ""
 
 
-def _http(classifier: Classifier, texts: list[str], seconds: float) -> Iterator[str]:
+def _http(classifier: Classifier, texts: list[str], models: Path, seconds: float) -> Iterator[str]:
     documents = corpus.documents(texts, 200)
     each = corpus.PARAGRAPHS_PER_DOCUMENT
     start, used = time.perf_counter(), time.process_time()
@@ -116,7 +115,7 @@ def _http(classifier: Classifier, texts: list[str], seconds: float) -> Iterator[
     engine_rate = len(documents) * each / (time.perf_counter() - start)
     engine_cpu = (time.process_time() - used) / len(documents) / each
     messages = [request(document) for document in documents]
-    with server.running() as service:
+    with server.running(MODELS_DIR=str(models)) as service:
         at_rest = service.resident_mb()
         yield "| clients | paragraphs a second | p50, ms | p99, ms | processor time over the engine's |"
         yield "| --- | --- | --- | --- | --- |"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 class Measured:
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)  # seconds to a 429
     statuses: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -28,14 +29,14 @@ class Measured:
 
     def note(self, status: int, started: float) -> None:
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        if status == 200:
-            self.latencies.append(time.perf_counter() - started)
+        if status in (200, 429):
+            (self.latencies if status == 200 else self.refused).append(time.perf_counter() - started)
 
 
 def request(text: str) -> bytes:
     body = json.dumps({"text": text}).encode()
-    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n".encode() + body
 
 
 class Client:
@@ -47,7 +48,7 @@ class Client:
 
     async def send(self, message: bytes) -> int:
         """The status of the answer, whose body is read to its end."""
-        if self._streams is None:
+        if self._streams is None or self._streams[0].at_eof():  # never opened, or closed by the service when idle
             self._streams = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 22)
         reader, writer = self._streams
         writer.write(message)

@@ -37,7 +37,7 @@ def running(**environment: str) -> Iterator[Server]:
     start = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-m", "service"],
-        env={**os.environ, "HOST": "127.0.0.1", "PORT": str(port), **environment},
+        env={**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "KEYS_FILE": "", **environment},
         stderr=subprocess.DEVNULL,
     )
     try:

@@ -14,7 +14,7 @@ from .host import ModelHost
 from .inference.registry import Registry
 from .keys import KeyFile
 from .metrics import Metrics
-from .middleware import BodyLimits, Observed, OwnMachineOnly
+from .middleware import BodyLimits, KnownHosts, Observed
 from .routes import router
 from .scheduler import Scheduler
 from .settings import Settings
@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     check_routes(app)
     add_handlers(app)
     app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
-    if settings.keys_file is None and settings.loopback:
-        app.add_middleware(OwnMachineOnly)
+    if settings.keys_file is None:
+        app.add_middleware(KnownHosts, hosts=frozenset(settings.allowed_hosts.split(",")))
     app.add_middleware(Observed, metrics=metrics)
     return app

@@ -11,7 +11,7 @@ import threading
 from .inference.classifier import Classifier
 from .inference.errors import ParaframeError
 from .inference.golden import try_golden
-from .inference.registry import Pointer, Registry
+from .inference.registry import Registry
 from .metrics import Metrics
 
 _logger = logging.getLogger("paraframe.host")
@@ -24,7 +24,7 @@ class ModelHost:
         self._threads = threads
         self._metrics = metrics
         self._swapping = threading.Lock()
-        self._refused: Pointer | None = None
+        self._refused: tuple[int, int] | None = None
         self._complaint = ""
         self.classifier = self._ready(registry.current())
         self._announce()
@@ -48,12 +48,13 @@ class ModelHost:
     def _follow(self) -> None:
         with self._swapping:
             try:
-                pointer = self.registry.pointer()
-                if pointer == self._refused:  # said once; a pointer that is written anew is tried anew
+                written = self.registry.written()
+                if written == self._refused:  # said once; when the pointer is written anew it is tried anew
                     return
-                self._refused = pointer
-                if pointer.current != self.classifier.artifact.version:
-                    self.classifier = self._ready(pointer.current)
+                self._refused = written
+                version = self.registry.current()
+                if version != self.classifier.artifact.version:
+                    self.classifier = self._ready(version)
                     self._announce()
                 self._refused, self._complaint = None, ""
             except ParaframeError as error:

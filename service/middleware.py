@@ -89,36 +89,49 @@ class BodyLimits:
         return ApiError(413, "body_too_large", f"the body is longer than {self._max_bytes} bytes")
 
 
-class OwnMachineOnly:
-    """Refuses what a web page elsewhere makes a browser on this machine send: for a service on loopback without keys.
+class KnownHosts:
+    """Refuses what a page of another site makes somebody's browser send: for a service without keys.
 
-    Such a request names another site in `Origin`, or in `Host` where that site's name was made to point here. Names without a
-    dot, and loopback's addresses, are nobody else's to give.
+    Such a request names that site in `Origin`, or in `Host` where the site's name was made to point here. Addresses and
+    names without a dot are not to be had for that; `hosts` are the other names that this service has, or `*`.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str]) -> None:
         self._app = app
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and "*" not in self._hosts:
             headers = dict(scope["headers"])
-            host = b"//" + headers.get(b"host", b"localhost")
-            if not _is_own(host) or not _is_own(headers.get(b"origin", host)):
-                message = "without keys only this machine's own programs and pages are answered"
+            host = _name(b"//" + headers.get(b"host", b"localhost"))
+            origin = _name(headers[b"origin"]) if b"origin" in headers else host
+            if not self._is_own(host) or not (origin == host or (_is_loopback(origin) and _is_loopback(host))):
+                message = "without keys pages of other sites are refused; ALLOWED_HOSTS names the names of this service"
                 await ApiError(403, "foreign_origin", message).response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
+    def _is_own(self, name: str) -> bool:
+        return name in self._hosts or "." not in name.removesuffix(".localhost") or _address(name) is not None
 
-def _is_own(address: bytes) -> bool:
+
+def _name(address: bytes) -> str:
     try:
-        name = urlsplit(address.decode("latin-1")).hostname or ""
+        return urlsplit(address.decode("latin-1")).hostname or "."
     except ValueError:
-        return False
+        return "."
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(name).is_loopback
+        return ipaddress.ip_address(name)
     except ValueError:
-        return bool(name) and "." not in name.removesuffix(".localhost")
+        return None
+
+
+def _is_loopback(name: str) -> bool:
+    address = _address(name)
+    return address.is_loopback if address else name.rsplit(".", maxsplit=1)[-1] == "localhost"
 
 
 class Observed:

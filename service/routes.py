@@ -199,11 +199,9 @@ async def readyz(request: Request) -> Health:
     state = request.app.state
     if state.stopping or not state.scheduler.healthy:
         raise ApiError(503, "not_ready", "the service is stopping, or inference does not answer", retry_after=1)
-    classifier = state.host.classifier
-    probe = classifier.prepare("The ministry said on Monday that talks would go on.")
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
-            await state.scheduler.run(classifier, probe.windows[0], first=True)
+            await state.labeller.probe(state.host.classifier)
     except TimeoutError:
         raise ApiError(503, "not_ready", "inference does not answer", retry_after=1) from None
     return Health(status="ok")

@@ -13,6 +13,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from .errors import ApiError
 from .inference.classifier import Classifier
@@ -25,6 +26,7 @@ _logger = logging.getLogger("paraframe.scheduler")
 
 # A batch takes some ten milliseconds. A runtime that is silent for this long hangs, and the service is not ready.
 HUNG_AFTER_SECONDS = 5.0
+_JOBS_LOOKED_AT = 256  # for companions: bounds the time that choosing a batch takes
 
 
 @dataclass(eq=False)
@@ -108,7 +110,7 @@ class Scheduler:
         self._metrics.waiting_tokens.set(self._admitted_tokens)
 
     async def run(self, classifier: Classifier, windows: Sequence[Window], *, first: bool = False) -> list[Outputs]:
-        """The network's outputs for each window; with `first`, before all that waits, which is for probes.
+        """The network's outputs for each window; with `first`, before all that waits, which is for one probe at a time.
 
         Raises EncoderError, or ApiError if the thread is gone.
         """
@@ -140,21 +142,19 @@ class Scheduler:
             self._fail_waiting()
 
     def _supervised(self, batch: list[_Chosen]) -> None:
-        """Whatever a batch raises, its requests are answered; what is no EncoderError was not foreseen, and is logged."""
+        """If the thread itself is to end, the requests of its last batch are answered."""
         try:
             self._infer(batch)
-        except BaseException as error:
-            _logger.exception("a batch failed in an unforeseen way")
+        except BaseException:
             for job in {chosen.job for chosen in batch}:
                 _settle(job, _cannot_infer())
-            if not isinstance(error, Exception):
-                raise
+            raise
 
     def _next_batch(self) -> list[_Chosen]:
         """Windows to run together; empty when stopping."""
         with self._changed:
             while True:
-                while self._queue and self._queue[0].abandoned:
+                while self._queue and (self._queue[0].abandoned or not self._queue[0].waiting):
                     self._queue.popleft()
                 if self._stopping:
                     return []
@@ -167,25 +167,28 @@ class Scheduler:
         length = next(iter(leading.waiting))
         room = max(1, BATCH_TOKENS // length)
         batch: list[_Chosen] = []
-        for job in self._queue:
-            if room and job.classifier is leading.classifier and not job.abandoned:
-                taken = job.take(length, room)
+        for job in islice(self._queue, _JOBS_LOOKED_AT):
+            if job.classifier is leading.classifier and not job.abandoned:
+                taken = job.take(length, room - len(batch))
                 batch += [_Chosen(job, index) for index in taken]
-                room -= len(taken)
+            if len(batch) == room:
+                break
         self._queue.rotate(-1)  # the next batch is led by the next request
-        self._queue = deque(job for job in self._queue if job.waiting and not job.abandoned)
         return batch
 
     def _infer(self, batch: list[_Chosen]) -> None:
         classifier = batch[0].job.classifier
         try:
             outputs = classifier.encode([chosen.job.windows[chosen.index] for chosen in batch])
-        except EncoderError as error:
-            if len(batch) == 1:
-                _settle(batch[0].job, error)
+        except Exception as error:
+            if len(batch) > 1:
+                for chosen in batch:
+                    self._infer([chosen])
                 return
-            for chosen in batch:
-                self._infer([chosen])
+            if not isinstance(error, EncoderError):
+                _logger.exception("inference failed in an unforeseen way")
+                error = EncoderError("inference failed in an unforeseen way")
+            _settle(batch[0].job, error)
             return
         for chosen, output in zip(batch, outputs, strict=True):
             job = chosen.job

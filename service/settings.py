@@ -22,6 +22,7 @@ class Settings(BaseModel):
     labels_dir: Path = Field(Path("labels"), description="Folder of label files; feedback is stored in it")
     keys_file: Path | None = Field(None, description="File of API keys (`python -m service.keys` adds one)")
     private_network: bool = Field(False, description="Allow other than loopback without keys, behind a proxy of your own")
+    allowed_hosts: str = Field("", description="Without keys: names with dots that the service has, parted by commas; * is any")
     threads: int | None = Field(None, ge=1, description="Processor threads for inference; all if unset")
     max_body_bytes: int = Field(8_000_000, ge=1, description="Longest request body")
     max_text_chars: int = Field(1_000_000, ge=1, description="Longest text of one document, in characters")

@@ -25,6 +25,7 @@ from .settings import Settings
 _NONE = "none"
 # Real English has some four and a half characters a token; what is admitted is what is estimated, before any work.
 _CHARS_PER_TOKEN = 4
+_DOCUMENTS_AT_ONCE = 8  # of one batch: enough to fill the network's batches, few enough to leave others their turns
 
 _WARNINGS = {
     "unsupported_language": "not in a language that the model was trained on: its labels mean nothing there",
@@ -40,22 +41,38 @@ class Labeller:
         self._scheduler = scheduler
         self._settings = settings
         self._metrics = metrics
+        self._probe: asyncio.Task[object] | None = None
+
+    async def probe(self, classifier: Classifier) -> None:
+        """A real inference, before all that waits. Whoever asks meanwhile shares it, so that asking costs nobody his turn."""
+        if self._probe is None or self._probe.done():
+            windows = classifier.prepare("The ministry said on Monday that talks would go on.").windows[0]
+            self._probe = asyncio.ensure_future(self._scheduler.run(classifier, windows, first=True))
+        await asyncio.shield(self._probe)
 
     async def label(self, requests: list[ClassifyRequest], classifier: Classifier) -> list[ClassifyResponse | ErrorResponse]:
         """An answer to each, in order; what fails, fails alone.
 
-        Raises ApiError: 429 if they do not fit, all together; 503 if nothing can be inferred, which is no fault of one.
+        Raises ApiError: 429 if they do not fit, all together; 503 if the service cannot infer at all.
         """
         tokens = sum(len(request.text) for request in requests) // _CHARS_PER_TOKEN + len(requests)
         self._scheduler.admit(tokens)
         try:
-            return list(await asyncio.gather(*(self._label_or_error(request, classifier) for request in requests)))
+            async with asyncio.TaskGroup() as group:  # if one raises, none goes on computing for nobody
+                turn = asyncio.Semaphore(_DOCUMENTS_AT_ONCE)
+                tasks = [group.create_task(self._label_or_error(request, classifier, turn)) for request in requests]
+            return [task.result() for task in tasks]
+        except* ApiError as errors:
+            raise errors.exceptions[0] from None
         finally:
             self._scheduler.release(tokens)
 
-    async def _label_or_error(self, request: ClassifyRequest, classifier: Classifier) -> ClassifyResponse | ErrorResponse:
+    async def _label_or_error(
+        self, request: ClassifyRequest, classifier: Classifier, turn: asyncio.Semaphore
+    ) -> ClassifyResponse | ErrorResponse:
         try:
-            return await self._label(request, classifier)
+            async with turn:
+                return await self._label(request, classifier)
         except ApiError as error:
             if error.status_code == 503:
                 raise

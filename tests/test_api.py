@@ -1,8 +1,10 @@
 """The service as its users meet it."""
 
+import asyncio
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from service.app import create_app
 from service.host import ModelHost
 from service.inference.registry import Registry
 from service.metrics import Metrics
+from service.scheduler import Scheduler
 from service.settings import Settings, SettingsError
 from training.labels import read_file
 
@@ -222,16 +225,62 @@ def test_an_unforeseen_failure_has_the_same_shape_and_is_counted(
         ({"Host": "localhost"}, 200),
         ({"Host": "[::1]:8000"}, 200),
         ({"Host": "rebound.example.org"}, 403),
-        ({"Host": "10.0.0.7"}, 403),
+        ({"Host": "10.0.0.7"}, 200),
+        ({"Host": "10.0.0.7", "Origin": "http://10.0.0.7:3000"}, 200),
+        ({"Host": "10.0.0.7", "Origin": "http://10.0.0.8"}, 403),
         ({"Origin": "https://example.org"}, 403),
         ({"Origin": "null"}, 403),
-        ({"Origin": "http://localhost:8000"}, 200),
+        ({"Host": "127.0.0.1:8000", "Origin": "http://localhost:3000"}, 200),
+        ({"Host": "rebound.example.org", "Origin": "http://rebound.example.org"}, 403),
     ],
 )
 def test_without_keys_pages_of_other_sites_are_refused(client: TestClient, headers: dict[str, str], status: int) -> None:
     answer = client.post("/v1/models/1.1.0/activate", headers=headers)
     assert answer.status_code == status
     assert "content-security-policy" in answer.headers
+
+
+def test_a_name_of_the_service_s_own_is_allowed(settings: Settings) -> None:
+    for allowed in ("desk.example.org,other.example.org", "*"):
+        with TestClient(create_app(settings.model_copy(update={"allowed_hosts": allowed}))) as client:
+            assert client.get("/v1/model", headers={"Host": "desk.example.org"}).status_code == 200
+
+
+def test_whoever_asks_for_readiness_meanwhile_shares_one_probe(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = 0
+    run = Scheduler.run
+
+    async def counted(self, classifier, windows, *, first=False):
+        nonlocal probes
+        probes += first
+        await asyncio.sleep(0.2)
+        return await run(self, classifier, windows, first=first)
+
+    monkeypatch.setattr(Scheduler, "run", counted)
+    with ThreadPoolExecutor(10) as pool:
+        assert {answer.status_code for answer in pool.map(lambda _: client.get("/readyz"), range(10))} == {200}
+    assert probes < 10
+
+
+def test_a_broken_pointer_is_repaired_by_promoting(models_dir: Path) -> None:
+    (models_dir / "current.json").write_text("{")
+    Registry(models_dir).promote("1.1.0")
+    assert Registry(models_dir).current() == "1.1.0"
+
+
+def test_a_version_that_was_refused_is_tried_again_when_promoted_again(models_dir: Path) -> None:
+    host = ModelHost(Registry(models_dir), threads=1, metrics=Metrics())
+    whole = (models_dir / "1.1.0" / "model.bin").read_bytes()
+    Registry(models_dir).promote("1.1.0")
+    (models_dir / "1.1.0" / "model.bin").write_bytes(b"half")
+    host._follow()
+    assert host.classifier.artifact.version == "1.0.0"
+    (models_dir / "1.1.0" / "model.bin").write_bytes(whole)
+    host._follow()
+    assert host.classifier.artifact.version == "1.0.0"
+    Registry(models_dir).promote("1.1.0")
+    host._follow()
+    assert host.classifier.artifact.version == "1.1.0"
 
 
 def test_details_of_errors_are_bounded(client: TestClient) -> None:

@@ -150,4 +150,4 @@ def test_the_models_of_this_repository_are_whole(shipped: Classifier) -> None:
     registry = Registry(Path(__file__).parent.parent / "models")
     for version in registry.versions():
         assert registry.read(version).version == version
-    assert sum(len(c) for c in shipped.artifact.contents.values()) <= 50_000_000
+    assert sum(entry.size for entry in shipped.artifact.manifest.files.values()) <= 50_000_000

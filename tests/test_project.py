@@ -80,17 +80,22 @@ def test_compose_publishes_on_loopback_with_volumes_and_mounts_what_the_service_
 
 
 def test_every_module_is_in_the_file_map_and_every_setting_in_the_readme() -> None:
-    for folder in ("service", "training"):
+    for folder in ("service", "training", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             if path.name != "__init__.py":
                 assert f"`{path.relative_to(ROOT)}`" in README or f"`{path.name}`" in README, path
-    for name in Settings.model_fields:
-        assert f"`{name.upper()}`" in README
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        assert f"| `{name.upper()}` | {default} |" in README
 
 
 def test_the_readme_s_table_is_the_shipped_model_s(shipped: Classifier) -> None:
     metrics = json.loads(shipped.artifact.contents["metrics.json"])["test"]
     assert card.per_label(metrics) in README
+    assert card.table({shipped.artifact.version: metrics}) in README
+    assert card.evidence(metrics) in README
+    behaviour = json.loads(shipped.artifact.contents["metrics.json"])["behaviour"]
+    assert card.behaviour_table(behaviour) in README
     assert f"{shipped.artifact.manifest.name} {shipped.artifact.version}" in README
     assert card.per_label(metrics) in shipped.artifact.contents["README.md"].decode()
 
@@ -125,7 +130,11 @@ def test_the_readme_s_examples_run_word_for_word(served: str, tmp_path: Path) ->
         command = block.replace("localhost:8000", f"localhost:{served}").replace(
             ".venv/bin/", f"{Path(sys.executable).parent}/"
         )
-        command = command.replace("results.", f"{tmp_path}/results.").replace("to-label.jsonl", f"{tmp_path}/to-label.jsonl")
+        command = (
+            command.replace("results.", f"{tmp_path}/results.")
+            .replace("newsroom.keys", f"{tmp_path}/newsroom.keys")
+            .replace("to-label.jsonl", f"{tmp_path}/to-label.jsonl")
+        )
         result = subprocess.run(["bash", "-ec", command], cwd=ROOT, capture_output=True, text=True, check=False)
         assert result.returncode == 0, (command, result.stderr)
         assert '"error"' not in result.stdout

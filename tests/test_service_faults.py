@@ -125,7 +125,7 @@ class Broken(Faulty):
 async def test_an_unforeseen_failure_is_answered_and_the_thread_goes_on(
     running: Scheduler, tiny_classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(ApiError, match="cannot infer"):
+    with pytest.raises(EncoderError, match="unforeseen"):
         await asyncio.wait_for(running.run(Broken(MemoryError()), windows(tiny_classifier)), 5)
     assert "unforeseen" in caplog.text
     assert len(await running.run(tiny_classifier, windows(tiny_classifier))) == 1

@@ -62,7 +62,8 @@ def setfit(label_set: LabelSet, labels: Sequence[str], test: Sequence[Paragraph]
 
     from .base_models import resolve
 
-    chosen = random.Random(0).sample(label_set.paragraphs("train"), _SETFIT_PARAGRAPHS)
+    train = label_set.paragraphs("train")
+    chosen = random.Random(0).sample(train, min(_SETFIT_PARAGRAPHS, len(train)))
     carried = _carried(chosen, labels).astype(int).tolist()
     model = SetFitModel.from_pretrained(resolve(_BASE_MODEL).source, multi_target_strategy="one-vs-rest", device="cpu")
     with TemporaryDirectory() as folder:

@@ -48,6 +48,12 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
+def read_suite(labels_folder: Path) -> list[Pair]:
+    """The pairs that a labels folder holds; none if it has no suite."""
+    suite = labels_folder / "behaviour" / "pairs.jsonl"
+    return read_pairs(suite) if suite.is_file() else []
+
+
 def behave(classifier: Classifier, pairs: Sequence[Pair]) -> Result:
     """Share of the pairs that pass: flips, whole and by label and expectation; keeps, whole and by change."""
     decisions = iter([p[0].decision for p in classifier.classify_many(text for pair in pairs for text in (pair.a, pair.b))])

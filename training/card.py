@@ -49,6 +49,7 @@ def render(manifest: Manifest, metrics: "Mapping[str, Metrics]") -> str:
             "",
             per_label(metrics["test"]),
             "",
+            *_beside(metrics),
             "## Made from",
             "",
             f"Base model {manifest.base_model.name} (weights sha256 `{manifest.base_model.sha256}`), the recipe in",
@@ -56,6 +57,28 @@ def render(manifest: Manifest, metrics: "Mapping[str, Metrics]") -> str:
             "`codebook.json`; thresholds and calibration come from the validation split alone.",
             "",
         ]
+    )
+
+
+def _beside(metrics: "Mapping[str, Metrics]") -> list[str]:
+    """What stands beside the numbers: evidence, minimal pairs, human coders."""
+    lines = [evidence(metrics["test"]), ""]
+    if metrics["behaviour"]:
+        lines += [behaviour_table(metrics["behaviour"]), ""]
+    if coders := metrics["coders_f1"]:
+        shown = ", ".join(f"{f1:.3f} on `{name}`" for name, f1 in coders.items())
+        lines += [f"Two people who coded the corpus's sentences blind to each other agree at F1 {shown}.", ""]
+    return lines
+
+
+def evidence(metrics: "Metrics") -> str:
+    """How the named sentences carry their label, in a sentence."""
+    found = metrics["evidence"]
+    if not found["n"]:
+        return "No paragraph has sentences enough to try its evidence on."
+    return (
+        f"Without the sentences that are named as evidence the label goes in {found['drops_without']:.1%} of {found['n']} "
+        f"cases; without as many others it stays in {found['stays_without_others']:.1%}."
     )
 
 

@@ -158,7 +158,9 @@ def evaluate(
         return
     click.echo(card.table(rows))
     for artifact in artifacts:
-        click.echo(f"\n{artifact.version}\n\n{card.per_label(rows[artifact.version])}")
+        click.echo(
+            f"\n{artifact.version}\n\n{card.per_label(rows[artifact.version])}\n\n{card.evidence(rows[artifact.version])}"
+        )
         if behaviour := rows[artifact.version]["behaviour"]:
             click.echo(f"\n{card.behaviour_table(behaviour)}")
 

@@ -67,7 +67,7 @@ def stats(folder: Path) -> None:
     label_set = read_labels(folder, labels=codebook.ids)
     columns = ["sentences", "documents", "none", *codebook.ids]
     rows: dict[str, dict[str, int]] = {split: tally(label_set.examples[split], codebook.ids) for split in SPLITS}
-    everything = [example for split in SPLITS for example in label_set.examples[split]]
+    everything = label_set.everything()
     rows["all"] = tally(everything, codebook.ids)
     genres: dict[str, list[Example]] = defaultdict(list)
     for example in everything:
@@ -98,7 +98,7 @@ def agreement(folder: Path) -> None:
 
     codebook = read_codebook(folder)
     label_set = read_labels(folder, labels=codebook.ids)
-    table = compute((e for split in SPLITS for e in label_set.examples[split]), codebook)
+    table = compute(label_set.everything(), codebook)
     click.echo("| label | Krippendorff's alpha | pairwise F1 | units |\n| --- | --- | --- | --- |")
     for name, row in table.items():
         click.echo(f"| {name} | {row.alpha:.3f} | {row.f1:.3f} | {row.units} |")

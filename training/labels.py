@@ -89,6 +89,9 @@ class LabelSet:
     examples: dict[Split, list[Example]]
     digests: dict[str, str]
 
+    def everything(self) -> list[Example]:
+        return [example for split in SPLITS for example in self.examples[split]]
+
     def paragraphs(self, split: Split) -> list[Paragraph]:
         return paragraphs(self.examples[split])
 

@@ -127,6 +127,8 @@ def open_output(out: str) -> Iterator[Output]:
         yield Output()
         return
     target = Path(out)
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder")
     part = _part_of(target)
     with _writing(target):
         file = part.open("a+b", buffering=0)
@@ -138,11 +140,12 @@ def open_output(out: str) -> Iterator[Output]:
             with _writing(target):
                 output.flush()
                 os.fsync(file.fileno())
-                part.replace(target)
                 _checkpoint_of(target).unlink(missing_ok=True)
-        finally:
+                part.replace(target)
+        except BaseException:
             if not _checkpoint_of(target).exists():  # nothing to go on from
                 part.unlink(missing_ok=True)
+            raise
 
 
 def _part_of(target: Path) -> Path:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,8 +15,10 @@ from service.inference.decide import DecisionRule, LabelRule
 from service.inference.registry import Registry
 
 from . import card
+from .agreement import agreement
 from .base_models import BaseModel
 from .batches import items
+from .behaviour import Pair, behave, read_suite
 from .calibrate import Scored, calibrate, check_positives
 from .codebook import read_codebook
 from .errors import TrainingError
@@ -46,6 +49,8 @@ def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
     codebook = read_codebook(plan.labels_folder)
     label_set = read_labels(plan.labels_folder, labels=codebook.ids)
     _check(plan, registry, version, label_set, codebook.ids)
+    suite = read_suite(plan.labels_folder)
+    coders = {label: row.f1 for label, row in agreement(label_set.everything(), codebook).items() if label in codebook.ids}
     tokenizer = plan.base.tokenizer()
     teacher = Classifier(plan.teacher) if plan.teacher else None
     train_items = items(label_set.paragraphs("train"), tokenizer, codebook.ids, teacher, noise=plan.recipe.noise)
@@ -56,7 +61,7 @@ def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
         (folder / artifact.TOKENIZER).write_text(plan.base.tokenizer_json(), encoding="utf-8")
         (folder / artifact.CODEBOOK).write_bytes((plan.labels_folder / "codebook.json").read_bytes())
         (folder / artifact.RECIPE).write_text(plan.recipe_text, encoding="utf-8")
-        _seal(folder, _manifest(version, label_set, codebook.ids, plan), label_set)
+        _seal(folder, _manifest(version, label_set, codebook.ids, plan), label_set, suite, coders)
     return registry.models / version
 
 
@@ -73,17 +78,27 @@ def _check(plan: Plan, registry: Registry, version: str, label_set: LabelSet, la
             f"the teacher knows {', '.join(plan.teacher.manifest.labels)}; the codebook has {', '.join(labels)}"
         )
     check_positives(label_set.paragraphs("validation"), labels)
+    if not label_set.examples["test"]:
+        raise TrainingError("the test split is empty: there would be nothing to measure on")
 
 
-def _seal(folder: Path, manifest: Manifest, label_set: LabelSet) -> None:
-    """Calibrate, evaluate and describe the version in `folder`, each step by the classifier that the one before made."""
+def _seal(folder: Path, manifest: Manifest, label_set: LabelSet, suite: Sequence[Pair], coders: dict[str, float]) -> None:
+    """Calibrate, evaluate and describe the version in `folder`, each step by the classifier that the one before made.
+
+    `coders`: F1 of the human coders among themselves, to stand beside the model's.
+    """
     for name in (artifact.METRICS, artifact.GOLDEN, artifact.CARD):
         (folder / name).write_text("{}\n", encoding="utf-8")
     validation = label_set.paragraphs("validation")
     rule = calibrate(scored(_classifier(folder, manifest), validation), manifest.labels)
     sealed = manifest.model_copy(update={"decision": rule})
     calibrated = _classifier(folder, sealed)
-    metrics = {split: evaluate(calibrated, label_set.paragraphs(split)) for split in ("validation", "test")}
+    metrics: dict[str, Any] = {
+        "validation": evaluate(calibrated, label_set.paragraphs("validation")),
+        "test": evaluate(calibrated, label_set.paragraphs("test")),
+        "behaviour": behave(calibrated, suite) if suite else None,
+        "coders_f1": coders,
+    }
     (folder / artifact.METRICS).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     (folder / artifact.GOLDEN).write_text(golden(calibrated, validation), encoding="utf-8")
     (folder / artifact.CARD).write_text(card.render(sealed, metrics), encoding="utf-8")

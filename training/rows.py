@@ -38,7 +38,9 @@ def rows(document: Document, paragraphs: list[LabelledParagraph], classifier: Cl
 
 
 def _passed(key: str) -> str:
-    return f"input_{key}" if key in (*_PLAIN_COLUMNS, "voice", "scores", *_LAST_COLUMNS) else key
+    """The name under which a field of the input comes back: never one of ours, never another field's."""
+    ours = key in (*_PLAIN_COLUMNS, "voice", "scores", *_LAST_COLUMNS) or key.startswith(("score_", "voice_", "input_"))
+    return f"input_{key}" if ours else key
 
 
 def _own_fields(document: Document, index: int, labelled: LabelledParagraph, classifier: Classifier) -> Row:
@@ -89,7 +91,8 @@ class Csv:
         """`fields`: the inputs' own, which become the last columns."""
         numbers = [f"{kind}_{label}" for kind in ("score", "voice") for label in labels]
         self._columns = [*_PLAIN_COLUMNS, *numbers, *_LAST_COLUMNS, *map(_passed, fields)]
-        self.head = "\ufeff" + self._text([self._columns])  # without the mark, Excel takes UTF-8 for something else
+        head = self._text([[harmless(column) for column in self._columns]])
+        self.head = f"\ufeff{head}"  # without the mark, Excel takes UTF-8 for something else
 
     def lines(self, rows: Iterable[Row]) -> str:
         return self._text([harmless(flat.get(column, "")) for column in self._columns] for flat in map(_flatten, rows))

@@ -7,7 +7,7 @@ folder is executable: OpenVINO IR, JSON, TOML and Markdown.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -66,6 +66,10 @@ class Artifact:
     @property
     def version(self) -> str:
         return self.manifest.version
+
+    def without(self, *names: str) -> "Artifact":
+        """The same, less files that nobody needs any more: the network is most of its memory."""
+        return replace(self, contents={name: data for name, data in self.contents.items() if name not in names})
 
 
 def read_artifact(folder: Path) -> Artifact:

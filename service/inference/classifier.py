@@ -48,7 +48,7 @@ class Classifier:
     """One model version, ready to label. Immutable."""
 
     def __init__(self, artifact: Artifact, *, threads: int | None = None) -> None:
-        self.artifact = artifact
+        self.artifact = artifact.without(MODEL_XML, MODEL_BIN, TOKENIZER)
         contents = artifact.contents
         self._tokenizer = WindowTokenizer(contents[TOKENIZER].decode())
         self._encoder = Encoder(contents[MODEL_XML], contents[MODEL_BIN], threads=threads)

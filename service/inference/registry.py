@@ -58,6 +58,14 @@ class Registry:
         """The version that is served. Raises UnknownVersionError if none was promoted."""
         return self.pointer().current
 
+    def written(self) -> tuple[int, int]:
+        """Changes whenever the pointer is written. Raises UnknownVersionError if there is none."""
+        try:
+            stat = (self.models / _POINTER).stat()
+        except OSError as error:
+            raise UnknownVersionError(f"no model is served: {self.models / _POINTER} is missing") from error
+        return stat.st_mtime_ns, stat.st_ino
+
     def next_version(self) -> str:
         """The latest three-part version with its middle number raised, or 1.0.0."""
         numbers = [tuple(map(int, v.split("."))) for v in self.versions() if _NUMBERED.fullmatch(v)]
@@ -67,15 +75,14 @@ class Registry:
         return f"{major}.{minor + 1}.0"
 
     def promote(self, version: str) -> None:
-        """Serve `version` from now on, after verifying it whole."""
+        """Serve `version` from now on, after verifying it whole. The pointer is written even if it says so already."""
         self.read(version)
         try:
             before = self.pointer()
-        except UnknownVersionError:
-            return self._point(Pointer(current=version))
-        if before.current != version:
-            self._point(Pointer(current=version, previous=(*before.previous, before.current)))
-        return None
+        except (UnknownVersionError, ArtifactError):  # none, or a broken one
+            before = Pointer(current=version)
+        earlier = before.previous if before.current == version else (*before.previous, before.current)
+        self._point(Pointer(current=version, previous=earlier))
 
     def rollback(self) -> str:
         """Serve again what was served before; its name comes back."""
