@@ -4,6 +4,7 @@ The client is as thin as it can be, raw bytes over a kept connection, since it s
 """
 
 import asyncio
+import contextlib
 import json
 import statistics
 import time
@@ -48,7 +49,9 @@ class Client:
 
     async def send(self, message: bytes) -> int:
         """The status of the answer, whose body is read to its end."""
-        if self._streams is None or self._streams[0].at_eof():  # never opened, or closed by the service when idle
+        if self._streams is not None and self._streams[0].at_eof():  # the service closes idle connections
+            await self.close()
+        if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 22)
         reader, writer = self._streams
         writer.write(message)
@@ -56,13 +59,15 @@ class Client:
         length = int(head.split("content-length:")[1].split("\r\n")[0])
         await reader.readexactly(length)
         if "connection: close" in head:
-            self.close()
+            await self.close()
         return int(head.split()[1])
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+            writer, self._streams = self._streams[1], None
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 async def closed(port: int, messages: list[bytes], *, clients: int, seconds: float) -> Measured:
@@ -77,7 +82,7 @@ async def closed(port: int, messages: list[bytes], *, clients: int, seconds: flo
             started = time.perf_counter()
             measured.note(await client.send(messages[turn % len(messages)]), started)
             turn += clients
-        client.close()
+        await client.close()
 
     await asyncio.gather(*(one(n) for n in range(clients)))
     measured.seconds = time.perf_counter() - start
@@ -98,7 +103,7 @@ async def opened(port: int, messages: list[bytes], *, rate: float, seconds: floa
             free.append(client)
         except (OSError, asyncio.IncompleteReadError):
             measured.note(0, due)
-            client.close()
+            await client.close()
 
     for number in range(int(rate * seconds)):
         due = start + number / rate
@@ -107,5 +112,5 @@ async def opened(port: int, messages: list[bytes], *, rate: float, seconds: floa
     await asyncio.gather(*tasks)
     measured.seconds = time.perf_counter() - start
     for client in free:
-        client.close()
+        await client.close()
     return measured

@@ -13,15 +13,15 @@ import pytest
 from benchmarks import corpus
 from benchmarks.load import closed, opened, request
 from benchmarks.server import Server, running
+from service.inference.artifact import Manifest, read_artifact, write_manifest
 from service.inference.classifier import Classifier
+from service.inference.registry import Registry
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
 def messages() -> list[bytes]:
-    from service.inference.registry import Registry
-
     registry = Registry(ROOT / "models")
     texts = [p.text for p in corpus.held_out(registry.read(registry.current()), ROOT / "labels")]
     return [request(document) for document in corpus.documents(texts, 200)]
@@ -85,13 +85,12 @@ def _given_up(connection: socket.socket) -> bool:
 
 
 def fault_two_hundred_swaps_under_load(models_dir: Path, tmp_path: Path) -> None:
-    texts = [f"the rail puppets {word} in the hall. perhaps the talks." for word in ("grain", "city", "lunch", "ministry")]
+    texts = [f"the ministry said on monday that {word} would go on. " * 3 for word in ("talks", "lunch", "grain", "rail")]
+    _make_unlike(models_dir / "1.1.0")
     expected = {}
-    from service.inference.artifact import read_artifact
-
     for version in ("1.0.0", "1.1.0"):
         classifier = Classifier(read_artifact(models_dir / version), threads=1)
-        expected[version] = [classifier.classify(text)[0].decision.scores for text in texts]
+        expected[version] = [classifier.classify(text)[0].decision.confidence for text in texts]
     assert expected["1.0.0"] != expected["1.1.0"]
     with running(MODELS_DIR=str(models_dir), LABELS_DIR=str(tmp_path), THREADS="1") as service:
         resident = asyncio.run(_swap_under_load(service, texts, expected, swaps=200))
@@ -99,7 +98,16 @@ def fault_two_hundred_swaps_under_load(models_dir: Path, tmp_path: Path) -> None
     assert late - early < 15, f"{early:.0f} MB after 40 swaps, {late:.0f} MB after 200"
 
 
-async def _swap_under_load(service: Server, texts: list[str], expected: dict[str, list[object]], *, swaps: int) -> list[float]:
+def _make_unlike(folder: Path) -> None:
+    """Give a version confidences of its own, so that every answer tells which one made it; its labels stay."""
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    weaker = tuple(tuple(weight * 0.05 for weight in row) for row in manifest.decision.single_label)
+    write_manifest(
+        folder, manifest.model_copy(update={"decision": manifest.decision.model_copy(update={"single_label": weaker})})
+    )
+
+
+async def _swap_under_load(service: Server, texts: list[str], expected: dict[str, list[float]], *, swaps: int) -> list[float]:
     """Resident megabytes after each swap; every answer is checked against the version that it names."""
     going = True
     answered = 0
@@ -109,7 +117,7 @@ async def _swap_under_load(service: Server, texts: list[str], expected: dict[str
         while going:
             which = answered % len(texts)
             body = await asyncio.to_thread(_ask, service.port, texts[which])
-            assert body["paragraphs"][0]["scores"] == expected[body["model"]["version"]][which]
+            assert body["paragraphs"][0]["confidence"] == expected[body["model"]["version"]][which]
             answered += 1
 
     askers = [asyncio.create_task(ask(n)) for n in range(4)]
