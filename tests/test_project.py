@@ -186,8 +186,8 @@ def test_coders_agree() -> None:
         assert f"| {row.alpha:.3f} | {row.f1:.3f} |" in stated, name
 
 
-def test_hugging_face_datasets_reads_the_folder() -> None:
-    dataset = load_dataset(str(ROOT / "labels"), cache_dir=None)
+def test_hugging_face_datasets_reads_the_folder(tmp_path: Path) -> None:
+    dataset = load_dataset(str(ROOT / "labels"), cache_dir=str(tmp_path))
     assert {split: dataset[split].num_rows for split in dataset} == {s: len(CORPUS.examples[s]) for s in SPLITS}
 
 

@@ -4,7 +4,9 @@ Each takes paragraphs whole, with thresholds from the validation split, as the m
 """
 
 import random
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -24,7 +26,7 @@ Features = Callable[[Sequence[str]], object]
 _BASE_MODEL = "all-MiniLM-L6-v2"
 # SetFit is made for few examples: it learns from pairs of them, whose number grows with the square.
 _SETFIT_PARAGRAPHS = 600
-_SETFIT_STEPS = 500
+_SETFIT_STEPS = 120
 
 
 def measure_baselines(label_set: LabelSet, labels: Sequence[str], test: Sequence[Paragraph]) -> dict[str, Metrics]:
@@ -78,7 +80,8 @@ def setfit(label_set: LabelSet, labels: Sequence[str], test: Sequence[Paragraph]
             show_progress_bar=False,
         )
         examples = Dataset.from_dict({"text": [p.text for p in chosen], "label": carried})
-        Trainer(model=model, args=arguments, train_dataset=examples).train()
+        with redirect_stdout(sys.stderr):  # it prints its progress, and standard output is for data
+            Trainer(model=model, args=arguments, train_dataset=examples).train()
     return _measure(label_set, labels, test, lambda texts: model.encode(list(texts), show_progress_bar=False))
 
 
