@@ -21,7 +21,7 @@ check: .venv/train.stamp
 		--disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
 	.ci/audit
 
-# kill -9, full disks, overload, stalling clients, swaps under load, any mix of shapes: a quarter of an hour, on loopback.
+# kill -9, full disks, overload, stalling clients, swaps under load, any mix of shapes: some six minutes, on loopback.
 faults: .venv/train.stamp
 	$(BIN)/python -m pytest tests/faults -v -o python_files='fault_*.py' -o python_functions='fault_*'
 

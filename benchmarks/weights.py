@@ -5,6 +5,7 @@ same order: whose value equals a parameter of the fresh network stands where tha
 """
 
 import tempfile
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,6 @@ from training.recipe import Recipe
 
 def network(artifact: Artifact) -> FramingNetwork:
     """The artifact's network in torch, in fp32, ready to infer."""
-    import tomllib
-
     recipe = Recipe.model_validate(tomllib.loads(artifact.contents[RECIPE].decode()))
     fresh = FramingNetwork(resolve(recipe.base_model).encoder(), labels=len(artifact.manifest.labels), dropout=0.0).eval()
     torch.manual_seed(0)

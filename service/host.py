@@ -57,10 +57,8 @@ class ModelHost:
                     self.classifier = self._ready(version)
                     self._announce()
                 self._refused, self._complaint = None, ""
-            except ParaframeError as error:
-                self._log_once(str(error))
             except Exception as error:  # noqa: BLE001 whatever it is, the served model stays, and the next one is followed
-                self._log_once(repr(error))
+                self._log_once(str(error) if isinstance(error, ParaframeError) else repr(error))
 
     def _log_once(self, reason: str) -> None:
         if reason != self._complaint:

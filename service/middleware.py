@@ -158,12 +158,11 @@ class Observed:
         try:
             await self._app(scope, receive, observed_send)
         except Exception:
+            if status:  # half an answer is out: the server ends the connection, and logs why
+                raise
             _logger.exception("a request failed in an unforeseen way")
-            if not status:
-                unforeseen = ApiError(
-                    500, "internal_error", "the service failed in a way that nobody foresaw; it is in its log"
-                )
-                await unforeseen.response()(scope, receive, observed_send)
+            unforeseen = ApiError(500, "internal_error", "the service failed in a way that nobody foresaw; it is in its log")
+            await unforeseen.response()(scope, receive, observed_send)
         finally:
             route: Any = scope.get("route")
             path = route.path if route is not None else "unknown"
