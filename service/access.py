@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Iterator
 
 from fastapi import FastAPI, Request
+from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
 from .errors import ApiError
-from .keys import KeyFile, KeyFileError, Scope
+from .keys import Key, KeyFile, KeyFileError, Scope
 
 # None: open to everybody, since it tells nothing of the users' texts.
 REQUIRED: dict[tuple[str, str], Scope | None] = {
@@ -49,18 +52,40 @@ async def authorize(request: Request) -> None:
     """A dependency of every route. Raises ApiError 401 without a known key, 403 if it lacks the scope."""
     keys: KeyFile | None = request.app.state.keys
     scope = REQUIRED[request.method.replace("HEAD", "GET"), request.scope["route"].path]
-    if keys is None or scope is None:
-        return
+    if keys is not None and scope is not None and scope not in _known(keys, request.headers).scopes:
+        raise ApiError(403, "forbidden", f"this key lacks the scope `{scope}`")
+
+
+class KeyBeforeBody:
+    """Refuses a request with a body whose key is unknown before any of the body is read.
+
+    What the key may do is for `authorize`; nothing that is open to everybody takes a body.
+    """
+
+    def __init__(self, app: ASGIApp, *, keys: KeyFile) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
+            try:
+                _known(self._keys, Headers(scope=scope))
+            except ApiError as error:
+                await error.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _known(keys: KeyFile, headers: Headers) -> Key:
     try:
-        key = keys.find(_secret(request))
+        key = keys.find(_secret(headers))
     except KeyFileError as error:
         raise ApiError(503, "keys_unavailable", "the service cannot read its keys") from error
     if key is None:
         raise ApiError(401, "unauthorized", "a valid key is needed: `Authorization: Bearer KEY`, or `X-API-Key`")
-    if scope not in key.scopes:
-        raise ApiError(403, "forbidden", f"this key lacks the scope `{scope}`")
+    return key
 
 
-def _secret(request: Request) -> str:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+def _secret(headers: Headers) -> str:
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from . import __version__
-from .access import check_routes
+from .access import KeyBeforeBody, check_routes
 from .errors import add_handlers
 from .feedback import FeedbackStore
 from .host import ModelHost
@@ -54,14 +54,16 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.host = host
-    app.state.keys = KeyFile(settings.keys_file) if settings.keys_file else None
+    app.state.keys = keys = KeyFile(settings.keys_file) if settings.keys_file else None
     app.state.metrics = metrics
     app.state.feedback = FeedbackStore(settings.labels_dir)
     app.include_router(router)
     check_routes(app)
     add_handlers(app)
     app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
-    if settings.keys_file is None:
+    if keys is None:
         app.add_middleware(KnownHosts, hosts=frozenset(settings.allowed_hosts.split(",")))
+    else:
+        app.add_middleware(KeyBeforeBody, keys=keys)
     app.add_middleware(Observed, metrics=metrics)
     return app

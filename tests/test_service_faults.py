@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Message, Receive, Send
 
 from service import keys, scheduler
 from service.access import REQUIRED, check_routes
@@ -24,6 +25,7 @@ from service.inference.classifier import Classifier
 from service.inference.errors import EncoderError
 from service.keys import KeyFile, KeyFileError
 from service.metrics import Metrics
+from service.middleware import Observed
 from service.scheduler import Scheduler
 from service.settings import Settings
 
@@ -219,21 +221,28 @@ def test_no_answer_mixes_versions_while_models_are_swapped(client: TestClient, m
 def test_a_body_that_comes_too_slowly_is_given_up(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"body_seconds": 0.2}))
 
-    async def slow() -> int:
-        status = 0
+    async def never() -> Message:
+        await asyncio.sleep(10)
+        raise AssertionError
 
-        async def receive():
-            await asyncio.sleep(10)
+    assert asyncio.run(_post(app, never))[0]["status"] == 408
 
-        async def send(message):
-            nonlocal status
-            status = message.get("status", status)
 
-        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": [], "query_string": b""}
-        await app(scope, receive, send)
-        return status
+async def _post(
+    app: ASGIApp, receive: Receive | None = None, *, key: bytes = b"", sent: list[Message] | None = None
+) -> list[Message]:
+    """What the application sends to a client of this key whose body `receive` gives; into `sent` as it comes."""
+    messages: list[Message] = [] if sent is None else sent
 
-    assert asyncio.run(slow()) == 408
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/classify", "query_string": b"", "headers": [(b"x-api-key", key)]}
+    await app(scope, receive or gone, send)
+    return messages
 
 
 SECRETS = {"reader": "read", "labeller": "label", "boss": "admin", "all": "read,label,admin"}
@@ -263,6 +272,33 @@ def test_every_route_against_every_scope(guarded: TestClient, method: str, path:
             assert status not in (401, 403)
         else:
             assert status == (403 if name in SECRETS else 401)
+
+
+@pytest.mark.parametrize(("key", "reads"), [(b"wrong", 0), (b"reader", 1)])
+def test_a_body_without_a_known_key_is_not_read(settings: Settings, key_file: Path, key: bytes, reads: int) -> None:
+    asked = 0
+
+    async def receive() -> Message:
+        nonlocal asked
+        asked += 1
+        return {"type": "http.disconnect"}
+
+    app = create_app(settings.model_copy(update={"keys_file": key_file}))
+    sent = asyncio.run(_post(app, receive, key=key))
+    assert asked == reads
+    assert [message.get("status") for message in sent[:1]] == ([401] if key == b"wrong" else [])
+
+
+def test_an_answer_that_breaks_off_ends_the_connection() -> None:
+    sent: list[Message] = []
+
+    async def breaks_off(_scope: object, _receive: object, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):  # which the server answers by closing
+        asyncio.run(_post(Observed(breaks_off, metrics=Metrics()), sent=sent))
+    assert [message["type"] for message in sent] == ["http.response.start"]
 
 
 def test_a_route_without_a_rule_does_not_start(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from service.inference.artifact import read_artifact
 from service.inference.classifier import Classifier
 from service.inference.decide import sigmoid
 from service.inference.registry import Registry
+from training.augment import misspell, recut
 from training.base_models import PACKAGED, resolve
 from training.baselines import tfidf
 from training.batches import items
@@ -22,7 +23,6 @@ from training.codebook import read_codebook
 from training.errors import BaseModelError, TrainingError
 from training.labels import Example, Paragraph, paragraphs, read_file, read_labels
 from training.metrics import ece, evaluate
-from training.noise import misspell
 from training.pipeline import Plan, train
 
 from .conftest import ROOT, TINY_RECIPE
@@ -67,6 +67,19 @@ def test_paragraphs_come_once_more_misspelt(tiny_base: Path, tiny_labels: Path) 
     assert len(noisy) == 2 * len(plain)
     assert all((a.targets == b.targets).all() for a, b in zip(noisy[::2], noisy[1::2], strict=True))
     assert any(a.window.ids.tolist() != b.window.ids.tolist() for a, b in zip(noisy[::2], noisy[1::2], strict=True))
+
+
+def test_recut_documents_hold_the_same_sentences_in_other_paragraphs() -> None:
+    label_set = read_labels(ROOT / "labels", labels=LABELS)
+    documents = label_set.paragraphs("validation")
+    alone = Paragraph((Example(text="The rail opened.", labels=(), id="x", doc_id="x"),))
+    cut = list(recut([*documents, alone], random.Random(0), share=1.0))
+    several = {p.doc_id for p in documents if p.sentences[0].paragraph > 0}
+    whole = [p for p in documents if p.doc_id in several]
+    assert [s.id for p in cut for s in p.sentences] == [s.id for p in whole for s in p.sentences]
+    assert {p.text for p in cut} != {p.text for p in whole}
+    assert all(len({s.doc_id for s in p.sentences}) == 1 and len(p.sentences) <= 3 for p in cut)
+    assert not list(recut(documents, random.Random(0), share=0.0))
 
 
 def test_an_example_with_line_breaks_is_one_paragraph(tiny_classifier: Classifier, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from service.inference.decide import sigmoid
 from service.inference.text import join
 from service.inference.tokens import Window, WindowTokenizer
 
+from .augment import misspell, recut
 from .labels import Paragraph
-from .noise import misspell
 
 _VOICE = {"own": 0.0, "mixed": 0.5, "reported": 1.0}
 _UNKNOWN = np.float32(-1.0)
@@ -53,20 +53,22 @@ def items(
     labels: Sequence[str],
     teacher: Classifier | None = None,
     *,
+    recuts: float = 0.0,
     noise: float = 0.0,
 ) -> list[Item]:
     """The windows of all paragraphs, with targets for the sentences that each holds.
 
-    A share of `noise` of the paragraphs comes once more, misspelt: what is to be learned of them is the same.
+    A share of `recuts` of the documents comes once more with its paragraphs cut elsewhere, then a share of `noise`
+    of all these paragraphs once more misspelt.
     """
     chance = random.Random(0)
-    made: list[Item] = []
+    shown = [*paragraphs, *recut(paragraphs, chance, share=recuts)]
     all_targets = [
-        np.array([_targets(s.labels, s.voice, labels) for s in paragraph.sentences], dtype=np.float32)
-        for paragraph in paragraphs
+        np.array([_targets(s.labels, s.voice, labels) for s in paragraph.sentences], dtype=np.float32) for paragraph in shown
     ]
-    all_taught = _taught(teacher, paragraphs, all_targets)
-    for paragraph, targets, taught in zip(paragraphs, all_targets, all_taught, strict=True):
+    all_taught = _taught(teacher, shown, all_targets)
+    made: list[Item] = []
+    for paragraph, targets, taught in zip(shown, all_targets, all_taught, strict=True):
         sentences = [s.text for s in paragraph.sentences]
         made += _items(tokenizer, sentences, targets, taught)
         if chance.random() < noise:

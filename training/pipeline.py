@@ -53,8 +53,11 @@ def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
     coders = {label: row.f1 for label, row in agreement(label_set.everything(), codebook).items() if label in codebook.ids}
     tokenizer = plan.base.tokenizer()
     teacher = Classifier(plan.teacher) if plan.teacher else None
-    train_items = items(label_set.paragraphs("train"), tokenizer, codebook.ids, teacher, noise=plan.recipe.noise)
-    network = fit(train_items, plan.base, plan.recipe, labels=len(codebook.ids), quiet=quiet)
+    recipe = plan.recipe
+    train_items = items(
+        label_set.paragraphs("train"), tokenizer, codebook.ids, teacher, recuts=recipe.recut, noise=recipe.noise
+    )
+    network = fit(train_items, plan.base, recipe, labels=len(codebook.ids), quiet=quiet)
     with registry.new_version(version) as folder:
         export(network, folder)
         check_parity(network, folder, [i.window for i in train_items[:32]], tokenizer.vocabulary_size)

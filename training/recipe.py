@@ -29,6 +29,7 @@ class Recipe(BaseModel):
     dropout: float = Field(ge=0, lt=1)
     voice_weight: float = Field(ge=0, description="of the voice loss beside the label loss")
     distillation: float = Field(ge=0, le=1, description="share of the loss that follows a teacher, if one is given")
+    recut: float = Field(0.0, ge=0, le=1, description="share of the documents that come once more, cut elsewhere")
     noise: float = Field(0.0, ge=0, le=1, description="share of the paragraphs that come once more, misspelt")
     seeds: tuple[int, ...] = Field(min_length=1, description="one run each; their weights are averaged")
 
