@@ -6,7 +6,9 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -36,19 +38,29 @@ def main() -> None:
     args = parser.parse_args()
     recipe, recipe_text = read_recipe(args.recipe)
     labels = read_codebook(args.labels).ids
-    measured_on = [e for _, e in read_file(args.data or args.labels / "test.jsonl", labels=labels)]
-    header = f"| training documents | sentences | seeds | {' | '.join(_COLUMNS)} |"
-    sys.stdout.write(f"{header}\n{'| --- ' * (3 + len(_COLUMNS))}|\n")
-    for part in _PARTS:
-        runs = []
-        for seed in range(1, args.seeds + 1):
-            with tempfile.TemporaryDirectory() as scratch:
-                folder = Path(scratch) / "labels"
-                documents, sentences = _share(args.labels, folder, labels, part=part, seed=seed)
-                seeded = recipe.model_copy(update={"seeds": (seed,)})
-                runs.append(_run(folder, Path(scratch) / "models", seeded, recipe_text, paragraphs(measured_on)))
-        sys.stdout.write(f"| {documents} | {sentences} | {args.seeds} | {' | '.join(_spread(runs))} |\n")
-        sys.stdout.flush()
+    test = args.data or args.labels / "test.jsonl"
+    measured_on = paragraphs(e for _, e in read_file(test, labels=labels))
+    runs: dict[int, list[list[float]]] = defaultdict(list)
+    for seed, part in product(range(1, args.seeds + 1), _PARTS):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "labels"
+            size = _share(args.labels, folder, labels, part=part, seed=seed)
+            shutil.copy(test, folder / "test.jsonl")
+            seeded = recipe.model_copy(update={"seeds": (seed,)})
+            run = _run(folder, Path(scratch) / "models", seeded, recipe_text, measured_on)
+        sys.stderr.write(f"1/{part} of the documents, seed {seed}: {', '.join(f'{x:.3f}' for x in run)}\n")
+        runs[part].append([*size, *run])
+    sys.stdout.write("\n".join(_table(runs)) + "\n")
+
+
+def _table(runs: Mapping[int, Sequence[Sequence[float]]]) -> Iterator[str]:
+    """A row a share: mean, least and most of its runs."""
+    yield f"| documents | sentences | {' | '.join(_COLUMNS)} |"
+    yield "| --- " * (2 + len(_COLUMNS)) + "|"
+    for of_share in runs.values():
+        documents, sentences, *measured = zip(*of_share, strict=True)
+        spread = [f"{statistics.mean(x):.3f} ({min(x):.3f} to {max(x):.3f})" for x in measured]
+        yield f"| {statistics.mean(documents):.0f} | {statistics.mean(sentences):,.0f} | {' | '.join(spread)} |"
 
 
 def _share(source: Path, target: Path, labels: Sequence[str], *, part: int, seed: int) -> tuple[int, int]:
@@ -75,12 +87,6 @@ def _run(labels_folder: Path, models: Path, recipe: Recipe, recipe_text: str, da
         best.append(float(f1_score(carried, scores >= best_threshold(scores, carried))))
         precision.append(of_label["average_precision"])
     return [measured["macro_f1"], statistics.mean(best), statistics.mean(precision), measured["single_label_accuracy"]]
-
-
-def _spread(runs: Sequence[Sequence[float]]) -> Iterator[str]:
-    """Mean, least and most of each column."""
-    for column in zip(*runs, strict=True):
-        yield f"{statistics.mean(column):.3f} ({min(column):.3f} to {max(column):.3f})"
 
 
 if __name__ == "__main__":

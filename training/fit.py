@@ -93,7 +93,7 @@ def _optimizer(network: FramingNetwork, recipe: Recipe) -> "Optimizer":
             rate = recipe.learning_rate * recipe.layer_decay ** _distance_from_top(name, depth)
         decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
         groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups, fused=True)  # one pass a parameter: on two cores a ninth of the time of the default
+    return torch.optim.AdamW(groups, fused=True)  # one pass a parameter: on two cores a sixth of the time of the default
 
 
 def _distance_from_top(name: str, depth: int) -> int:
