@@ -17,7 +17,7 @@ from itertools import islice
 
 from .errors import ApiError
 from .inference.classifier import Classifier
-from .inference.encoder import BATCH_TOKENS, Outputs, bucket
+from .inference.encoder import Outputs, bucket, most_rows
 from .inference.errors import EncoderError
 from .inference.tokens import Window
 from .metrics import Metrics
@@ -165,7 +165,7 @@ class Scheduler:
     def _take(self) -> list[_Chosen]:
         leading = self._queue[0]
         length = next(iter(leading.waiting))
-        room = max(1, BATCH_TOKENS // length)
+        room = most_rows(length)
         batch: list[_Chosen] = []
         for job in islice(self._queue, _JOBS_LOOKED_AT):
             if job.classifier is leading.classifier and not job.abandoned:

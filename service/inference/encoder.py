@@ -83,12 +83,16 @@ def _batches(windows: Sequence[Window]) -> Iterator[tuple[int, list[int]]]:
     for i, window in enumerate(windows):
         by_length[bucket(len(window.ids))].append(i)
     for length, members in sorted(by_length.items()):
-        most = 1 << ((BATCH_TOKENS // length).bit_length() - 1)
         start = 0
         while start < len(members):
-            rows = min(most, 1 << ((len(members) - start).bit_length() - 1))
+            rows = min(most_rows(length), 1 << ((len(members) - start).bit_length() - 1))
             yield length, members[start : start + rows]
             start += rows
+
+
+def most_rows(length: int) -> int:
+    """How many windows of that padded length make a full batch: a power of two, for the sake of few shapes."""
+    return 1 << ((BATCH_TOKENS // length).bit_length() - 1)
 
 
 def bucket(tokens: int) -> int:
