@@ -1,4 +1,7 @@
-"""The learning curve, what a share of the training documents teaches: `python -m benchmarks.curve [--data FILE]`."""
+"""The learning curve, what a share of the training documents teaches: `python -m benchmarks.curve [--data FILE]`.
+
+Every run takes as many steps, so that what differs is the text and not the length of the training.
+"""
 
 import argparse
 import random
@@ -46,8 +49,8 @@ def main() -> None:
             folder = Path(scratch) / "labels"
             size = _share(args.labels, folder, labels, part=part, seed=seed)
             shutil.copy(test, folder / "test.jsonl")
-            seeded = recipe.model_copy(update={"seeds": (seed,)})
-            run = _run(folder, Path(scratch) / "models", seeded, recipe_text, measured_on)
+            as_long = recipe.model_copy(update={"seeds": (seed,), "epochs": recipe.epochs * part})
+            run = _run(folder, Path(scratch) / "models", as_long, recipe_text, measured_on)
         sys.stderr.write(f"1/{part} of the documents, seed {seed}: {', '.join(f'{x:.3f}' for x in run)}\n")
         runs[part].append([*size, *run])
     sys.stdout.write("\n".join(_table(runs)) + "\n")
