@@ -1,6 +1,7 @@
 """The learning curve, what a share of the training documents teaches: `python -m benchmarks.curve [--data FILE]`.
 
-Every run takes as many steps, so that what differs is the text and not the length of the training.
+Every run takes as many steps, so that what differs is the text and not the length of the training. There are twelve of
+them, without a teacher: give a `--recipe` of few epochs.
 """
 
 import argparse

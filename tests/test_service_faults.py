@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi import APIRouter
 from starlette.testclient import TestClient
@@ -22,7 +23,9 @@ from service.access import REQUIRED, check_routes
 from service.app import create_app
 from service.errors import ApiError
 from service.inference.classifier import Classifier
+from service.inference.encoder import most_rows
 from service.inference.errors import EncoderError
+from service.inference.tokens import Window
 from service.keys import KeyFile, KeyFileError
 from service.metrics import Metrics
 from service.middleware import Observed
@@ -48,7 +51,7 @@ class Faulty:
         self._poison = real.prepare(poison).windows[0][0].ids.tolist() if poison else None
         self._gate = gate
         self._hang = hang
-        self.encoded = 0
+        self.batches: list[int] = []
 
     def encode(self, windows):
         if self._gate is not None:
@@ -56,12 +59,27 @@ class Faulty:
         time.sleep(self._hang)
         if any(w.ids.tolist() == self._poison for w in windows):
             raise EncoderError("poisoned")
-        self.encoded += len(windows)
+        self.batches.append(len(windows))
         return self._real.encode(windows)
 
 
 def windows(classifier: Classifier, text: str = PLAIN):
     return classifier.prepare(text).windows[0]
+
+
+async def test_requests_fill_whole_batches(running: Scheduler, tiny_classifier: Classifier) -> None:
+    """A batch is what the runtime takes in one piece: more would fall apart into it and a rest."""
+    gate = threading.Event()
+    counting = Faulty(tiny_classifier, gate=gate)
+    window = Window(np.full(48, 5), np.zeros(48, dtype=np.int64))
+    full = most_rows(48)
+    blocking = asyncio.create_task(running.run(counting, windows(tiny_classifier)))
+    await asyncio.sleep(0.1)
+    tasks = [asyncio.create_task(running.run(counting, [window] * rows)) for rows in (full - 4, full - 4, 8)]
+    await asyncio.sleep(0.1)
+    gate.set()
+    await asyncio.gather(blocking, *tasks)
+    assert counting.batches[1:] == [full, full]
 
 
 async def test_one_bad_window_fails_alone(running: Scheduler, tiny_classifier: Classifier) -> None:
@@ -85,7 +103,7 @@ async def test_cancelled_work_is_not_computed_and_the_thread_goes_on(running: Sc
     await asyncio.sleep(0.05)
     faulty._gate.set()
     await asyncio.gather(first, others[49])
-    assert faulty.encoded == 2
+    assert sum(faulty.batches) == 2
 
 
 async def test_work_is_admitted_by_tokens_and_refused_at_once(running: Scheduler) -> None:
