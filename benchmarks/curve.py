@@ -5,6 +5,7 @@ them, without a teacher: give a `--recipe` of few epochs.
 """
 
 import argparse
+import json
 import random
 import shutil
 import statistics
@@ -15,17 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-from sklearn.metrics import f1_score
-
-from service.inference.artifact import read_artifact
-from service.inference.classifier import Classifier
+from service.inference.artifact import METRICS, read_artifact
 from service.inference.registry import Registry
 from training.base_models import resolve
-from training.calibrate import best_threshold
 from training.codebook import read_codebook
-from training.labels import Paragraph, paragraphs, read_file, read_labels, write_file
-from training.metrics import measure
+from training.labels import read_labels, write_file
 from training.pipeline import Plan, train
 from training.recipe import Recipe, read_recipe
 
@@ -43,7 +38,6 @@ def main() -> None:
     recipe, recipe_text = read_recipe(args.recipe)
     labels = read_codebook(args.labels).ids
     test = args.data or args.labels / "test.jsonl"
-    measured_on = paragraphs(e for _, e in read_file(test, labels=labels))
     runs: dict[int, list[list[float]]] = defaultdict(list)
     for seed, part in product(range(1, args.seeds + 1), _PARTS):
         with tempfile.TemporaryDirectory() as scratch:
@@ -51,7 +45,7 @@ def main() -> None:
             size = _share(args.labels, folder, labels, part=part, seed=seed)
             shutil.copy(test, folder / "test.jsonl")
             as_long = recipe.model_copy(update={"seeds": (seed,), "epochs": recipe.epochs * part})
-            run = _run(folder, Path(scratch) / "models", as_long, recipe_text, measured_on)
+            run = _run(folder, Path(scratch) / "models", as_long, recipe_text)
         sys.stderr.write(f"1/{part} of the documents, seed {seed}: {', '.join(f'{x:.3f}' for x in run)}\n")
         runs[part].append([*size, *run])
     sys.stdout.write("\n".join(_table(runs)) + "\n")
@@ -79,18 +73,16 @@ def _share(source: Path, target: Path, labels: Sequence[str], *, part: int, seed
     return len(chosen), len(kept)
 
 
-def _run(labels_folder: Path, models: Path, recipe: Recipe, recipe_text: str, data: Sequence[Paragraph]) -> list[float]:
+def _run(labels_folder: Path, models: Path, recipe: Recipe, recipe_text: str) -> list[float]:
     plan = Plan(labels_folder, recipe, recipe_text, resolve(recipe.base_model))
-    classifier = Classifier(read_artifact(train(plan, Registry(models), "0.0.1", quiet=True)))
-    decisions = [labelled[0].decision for labelled in classifier.classify_many(p.text for p in data)]
-    measured = measure(data, decisions, classifier.artifact.manifest.labels)
-    best, precision = [], []
-    for label, of_label in measured["labels"].items():
-        scores = np.array([d.scores[label] for d in decisions])
-        carried = np.array([label in p.labels for p in data])
-        best.append(float(f1_score(carried, scores >= best_threshold(scores, carried))))
-        precision.append(of_label["average_precision"])
-    return [measured["macro_f1"], statistics.mean(best), statistics.mean(precision), measured["single_label_accuracy"]]
+    measured = json.loads(read_artifact(train(plan, Registry(models), "0.0.1", quiet=True)).contents[METRICS])["test"]
+    precision = [of_label["average_precision"] for of_label in measured["labels"].values()]
+    return [
+        measured["macro_f1"],
+        measured["macro_f1_best_thresholds"],
+        statistics.mean(precision),
+        measured["single_label_accuracy"],
+    ]
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from training.base_models import PACKAGED, resolve
 from training.baselines import tfidf
 from training.batches import items
 from training.behaviour import Pair, behave
-from training.calibrate import Scored, best_threshold, calibrate
+from training.calibrate import Scored, calibrate
 from training.codebook import read_codebook
 from training.errors import BaseModelError, TrainingError
 from training.labels import Example, Paragraph, paragraphs, read_file, read_labels
-from training.metrics import ece, evaluate
+from training.metrics import best_threshold, ece, evaluate
 from training.pipeline import Plan, train
 
 from .conftest import ROOT, TINY_RECIPE
@@ -35,6 +35,7 @@ def test_a_tiny_network_learns_calibrates_and_is_served(tiny_classifier: Classif
     assert metrics["macro_f1"] > 0.9
     assert metrics["single_label_accuracy"] > 0.8
     assert metrics["evidence"]["drops_without"] > 0.9
+    assert metrics["macro_f1"] <= metrics["macro_f1_best_thresholds"] <= 1.0
     recorded = json.loads(tiny_classifier.artifact.contents["metrics.json"])["test"]
     assert recorded["macro_f1"] == metrics["macro_f1"]
 
@@ -184,6 +185,7 @@ def test_a_validation_split_without_a_label_is_refused() -> None:
 def test_best_threshold_and_ece_against_worked_examples() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.1])
     assert best_threshold(scores, np.array([True, False, True, False])) == 0.7
+    assert best_threshold(np.array([0.9, 0.5, 0.5, 0.5]), np.array([True, True, False, False])) == 0.9
     assert ece(np.array([0.75, 0.75, 0.25, 0.25]), np.array([True, True, False, True])) == pytest.approx(0.25)
 
 

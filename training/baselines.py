@@ -17,9 +17,8 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from service.inference.decide import NONE, Decision
 
-from .calibrate import best_threshold
 from .labels import LabelSet, Paragraph
-from .metrics import Metrics, measure
+from .metrics import Metrics, best_threshold, measure
 
 Features = Callable[[Sequence[str]], object]
 

@@ -110,14 +110,6 @@ def _threshold(probabilities: Array) -> float:
     return round(float(np.clip(ordered[int(expected.argmax())], 0.05, 0.95)), 4)
 
 
-def best_threshold(probabilities: Array, carried: NDArray[np.bool_]) -> float:
-    """The threshold at or over which F1 is highest."""
-    order = np.argsort(-probabilities)
-    hits = np.cumsum(carried[order])
-    f1 = 2 * hits / (np.arange(1, len(order) + 1) + carried.sum())
-    return float(probabilities[order[int(f1.argmax())]])
-
-
 def _single_label(logits: Array, main: Sequence[str | None], labels: Sequence[str]) -> tuple[tuple[float, ...], ...]:
     """Multinomial logistic regression on the paragraphs whose single label is known; rows as in `DecisionRule`."""
     classes = [*labels, NONE]

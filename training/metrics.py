@@ -57,11 +57,13 @@ def measure(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision], labe
     gold = np.array([[label in p.labels for label in labels] for p in paragraphs])
     found = np.array([[label in d.labels for label in labels] for d in decisions])
     scores = np.array([[d.scores[label] for label in labels] for d in decisions])
+    best = [best_threshold(*of_label) for of_label in zip(scores.T, gold.T, strict=True)]
     low, high = _interval(gold, found, [p.doc_id for p in paragraphs])
     return {
         "paragraphs": len(paragraphs),
         "macro_f1": _macro_f1(gold, found),
         "macro_f1_95": [low, high],
+        "macro_f1_best_thresholds": _macro_f1(gold, scores >= best),  # the scores, apart from the thresholds
         "labels": {label: _label(gold[:, i], found[:, i], scores[:, i]) for i, label in enumerate(labels)},
         **_single(paragraphs, decisions, labels),
         "voice": _voice(paragraphs, decisions),
@@ -110,6 +112,15 @@ def _voice(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision]) -> Me
         if len(voices) == 1 and "mixed" not in voices and decision.voice[label] != "mixed"
     ]
     return {"n": len(right), "accuracy": sum(right) / len(right) if right else None}
+
+
+def best_threshold(probabilities: NDArray[np.float64], carried: NDArray[np.bool_]) -> float:
+    """The threshold at or over which F1 is highest."""
+    order = np.argsort(-probabilities)
+    ordered, hits = probabilities[order], np.cumsum(carried[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + carried.sum())
+    f1[:-1][ordered[:-1] == ordered[1:]] = 0.0  # a threshold takes equal probabilities all or none
+    return float(ordered[int(f1.argmax())])
 
 
 def ece(stated: NDArray[np.float64], right: NDArray[np.bool_], bins: int = 10) -> float:
