@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from . import __version__
-from .access import KeyBeforeBody, check_routes
+from .access import KeyBeforeBody, KnownHosts, check_routes
 from .errors import add_handlers
 from .feedback import FeedbackStore
 from .host import ModelHost
 from .inference.registry import Registry
 from .keys import KeyFile
 from .metrics import Metrics
-from .middleware import BodyLimits, KnownHosts, Observed
+from .middleware import BodyLimits, Observed
 from .routes import router
 from .scheduler import Scheduler
 from .settings import Settings
@@ -30,16 +30,15 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scheduler = Scheduler(max_waiting_tokens=settings.max_waiting_tokens, metrics=metrics)
         app.state.scheduler = scheduler
-        app.state.labeller = Labeller(scheduler, settings, metrics)
-        app.state.stopping = False
+        app.state.labeller = labeller = Labeller(scheduler, settings, metrics)
         scheduler.start()
         follower = asyncio.create_task(host.follow_pointer())
         try:
             yield
         finally:
-            app.state.stopping = True
             follower.cancel()
             await asyncio.wait({follower})
+            labeller.stop()
             await asyncio.to_thread(scheduler.stop)
 
     app = FastAPI(
@@ -62,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_handlers(app)
     app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     if keys is None:
-        app.add_middleware(KnownHosts, hosts=frozenset(settings.allowed_hosts.split(",")))
+        app.add_middleware(KnownHosts, hosts=settings.known_hosts)
     else:
         app.add_middleware(KeyBeforeBody, keys=keys)
     app.add_middleware(Observed, metrics=metrics)

@@ -1,5 +1,6 @@
 """One shape for every error, and the one table from what went wrong to its status."""
 
+import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,6 +10,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from .inference.errors import ArtifactError, EncoderError, InputError, ParaframeError, UnknownVersionError
+
+_logger = logging.getLogger("paraframe.errors")
 
 
 class ApiError(HTTPException):
@@ -34,18 +37,19 @@ _REFUSALS: dict[type[ParaframeError], tuple[int, str]] = {
     UnknownVersionError: (404, "unknown_version"),
     ArtifactError: (409, "artifact_refused"),
     EncoderError: (503, "inference_failed"),
+    ParaframeError: (503, "unavailable"),
 }
 _MOST_DETAILS = 20
-_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 def from_refusal(error: ParaframeError) -> ApiError:
-    """A refusal of the core as an answer; its own text for the person, except what only the operator should read."""
-    for kind in type(error).__mro__:
-        if kind in _REFUSALS:
-            status, code = _REFUSALS[kind]
-            return ApiError(status, code, str(error))
-    return ApiError(503, "unavailable", "the service cannot do this now")
+    """A refusal of the core as an answer. Its own text is for the person, but a failure of the service is for its log."""
+    status, code = next(_REFUSALS[kind] for kind in type(error).__mro__ if kind in _REFUSALS)
+    if status < 500:
+        return ApiError(status, code, str(error))
+    _logger.error("%s: %s", code, error, exc_info=error.__cause__)
+    return ApiError(status, code, "the service cannot do this now; its log says why", retry_after=1)
 
 
 def from_validation(error: RequestValidationError | ValidationError, message: str) -> ApiError:

@@ -7,6 +7,7 @@ is cut off when the file is next opened.
 import errno
 import fcntl
 import json
+import logging
 import os
 import threading
 import uuid
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ApiError
+
+_logger = logging.getLogger("paraframe.feedback")
 
 
 class FeedbackStore:
@@ -31,7 +34,8 @@ class FeedbackStore:
             with self._lock:
                 self._write(line)
         except OSError as error:
-            raise ApiError(503, "storage_unavailable", f"the label was not stored: {error.strerror}", retry_after=30) from error
+            _logger.error("a label was not stored: %s", error)  # noqa: TRY400 no trace wanted
+            raise ApiError(503, "storage_unavailable", "the label was not stored; the log says why", retry_after=30) from error
         return identity
 
     def _write(self, line: bytes) -> None:

@@ -30,7 +30,10 @@ class ModelHost:
         self._announce()
 
     def activate(self, version: str) -> None:
-        """Serve `version`, and let the registry say so. Raises UnknownVersionError or ArtifactError; then nothing changes."""
+        """Serve `version`, and let the registry say so.
+
+        Raises UnknownVersionError, ArtifactError, or ParaframeError if the registry cannot be written; then nothing changes.
+        """
         with self._swapping:
             current = self.classifier
             ready = current if current.artifact.version == version else self._ready(version)

@@ -19,7 +19,6 @@ from typing import Literal, get_args
 Scope = Literal["read", "label", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-
 _logger = logging.getLogger("paraframe.keys")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -47,15 +46,19 @@ class KeyFile:
         """The key with this secret; compares with each in constant time. Raises KeyFileError if the file is gone."""
         try:
             self._read()
+            self._complaint = ""
         except KeyFileError as error:
+            self._log_once(str(error))
             if not self._keys:
                 raise
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                _logger.error("keeping the keys as they were: %s", error)  # noqa: TRY400 no trace wanted
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
         matches = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
         return matches[0] if matches else None
+
+    def _log_once(self, reason: str) -> None:
+        if reason != self._complaint:
+            self._complaint = reason
+            _logger.error("%s: %s", "keeping the keys as they were" if self._keys else "no key is known", reason)
 
     def _read(self) -> None:
         """Raises KeyFileError; then the keys stay as they were, but none is left if the file is gone."""

@@ -1,18 +1,19 @@
 """Around every request, in pure ASGI so that a client's disconnect stays visible: limits on the body, headers, metrics."""
 
 import asyncio
-import ipaddress
 import logging
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .access import REQUIRED
 from .errors import ApiError
 from .metrics import Metrics
 
 _logger = logging.getLogger("paraframe.requests")
+
+_PATHS = {path for _, path in REQUIRED}
 
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -28,7 +29,10 @@ _SECURITY_HEADERS = (
 
 
 class BodyLimits:
-    """Refuses a body that is too long, before it is read where its length is declared, or that comes too slowly."""
+    """Refuses a body that is too long, before it is read where its length is declared, or that comes too slowly.
+
+    No route reads the body of a GET or HEAD, so here that is not read either.
+    """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
         self._app = app
@@ -36,7 +40,7 @@ class BodyLimits:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
         try:
@@ -89,51 +93,6 @@ class BodyLimits:
         return ApiError(413, "body_too_large", f"the body is longer than {self._max_bytes} bytes")
 
 
-class KnownHosts:
-    """Refuses what a page of another site makes somebody's browser send: for a service without keys.
-
-    Such a request names that site in `Origin`, or in `Host` where the site's name was made to point here. Addresses and
-    names without a dot are not to be had for that; `hosts` are the other names that this service has, or `*`.
-    """
-
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str]) -> None:
-        self._app = app
-        self._hosts = hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "*" not in self._hosts:
-            headers = dict(scope["headers"])
-            host = _name(b"//" + headers.get(b"host", b"localhost"))
-            origin = _name(headers[b"origin"]) if b"origin" in headers else host
-            if not self._is_own(host) or not (origin == host or (_is_loopback(origin) and _is_loopback(host))):
-                message = "without keys pages of other sites are refused; ALLOWED_HOSTS names the names of this service"
-                await ApiError(403, "foreign_origin", message).response()(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _is_own(self, name: str) -> bool:
-        return name in self._hosts or "." not in name.removesuffix(".localhost") or _address(name) is not None
-
-
-def _name(address: bytes) -> str:
-    try:
-        return urlsplit(address.decode("latin-1")).hostname or "."
-    except ValueError:
-        return "."
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        return None
-
-
-def _is_loopback(name: str) -> bool:
-    address = _address(name)
-    return address.is_loopback if address else name.rsplit(".", maxsplit=1)[-1] == "localhost"
-
-
 class Observed:
     """Security headers on every answer, one in the usual shape where the application fails; counts and times by route."""
 
@@ -164,7 +123,14 @@ class Observed:
             unforeseen = ApiError(500, "internal_error", "the service failed in a way that nobody foresaw; it is in its log")
             await unforeseen.response()(scope, receive, observed_send)
         finally:
-            route: Any = scope.get("route")
-            path = route.path if route is not None else "unknown"
+            path = _route(scope)
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.seconds.labels(path).observe(time.monotonic() - started)
+
+
+def _route(scope: Scope) -> str:
+    """The path of the route, also where a request was refused before it had one; never what a client made up."""
+    route: Any = scope.get("route")
+    if route is not None:
+        return str(route.path)
+    return scope["path"] if scope["path"] in _PATHS else "unknown"

@@ -1,7 +1,6 @@
 """The routes: each takes a request apart, calls what does the work, and names the answer."""
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -13,10 +12,11 @@ from pydantic import ValidationError
 
 from . import pages
 from .access import authorize
-from .errors import ApiError, from_validation
+from .errors import ApiError, from_refusal, from_validation
 from .host import ModelHost
 from .inference.artifact import CODEBOOK, METRICS
-from .inference.classifier import check_text
+from .inference.decide import NONE
+from .inference.errors import InputError
 from .schemas import (
     BatchRequest,
     BatchResponse,
@@ -30,6 +30,7 @@ from .schemas import (
     ModelListItem,
     ModelOut,
 )
+from .work import Labeller
 
 T = TypeVar("T")
 _PROBE_SECONDS = 2.0
@@ -71,6 +72,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         403: "The key lacks the scope",
         404: "Not found",
         408: "The body came too slowly",
+        409: "The model version is refused",
         413: "Too long",
         415: "Not JSON",
         422: "Not of the shape that it should have, or a text that cannot be labelled",
@@ -87,6 +89,7 @@ router = APIRouter(route_class=_StrictRoute, dependencies=[Depends(authorize)], 
 async def classify(body: ClassifyRequest, request: Request) -> ClassifyResponse:
     """Label the paragraphs of a document."""
     state = request.app.state
+    state.labeller.check(body.text)
     return await _within_limits(state.labeller.label_one(body, state.host.classifier), request)
 
 
@@ -96,22 +99,28 @@ async def classify_batch(body: BatchRequest, request: Request) -> BatchResponse:
     state = request.app.state
     if len(body.documents) > state.settings.max_batch_documents:
         raise ApiError(413, "batch_too_long", f"a batch holds at most {state.settings.max_batch_documents} documents")
-    parsed = [_parse(document) for document in body.documents]
+    parsed = [_parse(document, state.labeller) for document in body.documents]
     good = [document for document in parsed if isinstance(document, ClassifyRequest)]
     answers = iter(await _within_limits(state.labeller.label(good, state.host.classifier), request) if good else [])
     return BatchResponse(results=[d if isinstance(d, ErrorResponse) else next(answers) for d in parsed])
 
 
-def _parse(document: Any) -> ClassifyRequest | ErrorResponse:
+def _parse(document: Any, labeller: Labeller) -> ClassifyRequest | ErrorResponse:
     try:
-        return ClassifyRequest.model_validate(document)
+        parsed = ClassifyRequest.model_validate(document)
+        labeller.check(parsed.text)
+        return parsed
     except ValidationError as error:
         problem = from_validation(error, "the document does not have the shape that it should")
-        return ErrorResponse.model_validate(problem.body())
+    except InputError as error:
+        problem = from_refusal(error)
+    except ApiError as error:
+        problem = error
+    return ErrorResponse.model_validate(problem.body())
 
 
 async def _within_limits(work: Coroutine[Any, Any, T], request: Request) -> T:
-    """Do the work unless the deadline passes or the client goes; either cancels it."""
+    """Do the work unless the deadline passes or the client goes; either cancels it, without waiting for its end."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     seconds = request.app.state.settings.deadline_seconds
@@ -135,9 +144,9 @@ async def _disconnected(request: Request) -> None:
 @router.post("/v1/feedback", status_code=201, tags=["retrain"])
 async def feedback(body: FeedbackRequest, request: Request) -> FeedbackResponse:
     """Store a person's labels for a text; the next training run learns from them."""
-    check_text(body.text)
+    request.app.state.labeller.check(body.text)
     labels = request.app.state.host.classifier.artifact.manifest.labels
-    wanted = [] if body.labels == ["none"] else body.labels
+    wanted = [] if body.labels == [NONE] else body.labels
     if unknown := sorted(set(wanted) - set(labels)):
         raise ApiError(422, "unknown_label", f"unknown label {unknown[0]!r}; there are {', '.join(labels)}")
     if len(set(wanted)) < len(wanted) or not set(body.voice) <= set(wanted):
@@ -165,8 +174,8 @@ async def model(request: Request) -> ModelOut:
         thresholds={label: rule.threshold for label, rule in manifest.decision.labels.items()},
         base_model=manifest.base_model.name,
         precision=classifier.precision,
-        metrics=json.loads(artifact.contents[METRICS]),
-        codebook=json.loads(artifact.contents[CODEBOOK]),
+        metrics=artifact.json(METRICS),
+        codebook=artifact.json(CODEBOOK),
         limits={name: getattr(settings, name) for name in limits},
     )
 
@@ -197,8 +206,8 @@ async def healthz() -> Health:
 async def readyz(request: Request) -> Health:
     """A real inference works, now."""
     state = request.app.state
-    if state.stopping or not state.scheduler.healthy:
-        raise ApiError(503, "not_ready", "the service is stopping, or inference does not answer", retry_after=1)
+    if not state.scheduler.healthy:
+        raise ApiError(503, "not_ready", "inference does not answer", retry_after=1)
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             await state.labeller.probe(state.host.classifier)

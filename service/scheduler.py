@@ -1,17 +1,17 @@
-"""One inference thread for all requests: admission in tokens, micro-batches of like lengths, deadlines, supervision.
+"""One inference thread for all requests: admission in tokens, micro-batches of like lengths, supervision.
 
 Requests take turns: each batch begins with windows of the one whose turn it is, all of one length bucket, and is filled up
 with such windows of the others that have the same model; so a short request does not wait for a long one. A request that is
-cancelled (client gone, deadline over) leaves the queue with what it still had there. If a batch fails, its windows are run one
-by one, so that only a bad one fails.
+cancelled (`routes` does, when the client is gone or the deadline over) leaves the queue with what it still had there. If a
+batch fails, its windows are run one by one, so that only a bad one fails.
 """
 
 import asyncio
-import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -21,8 +21,6 @@ from .inference.encoder import Outputs, bucket, most_rows
 from .inference.errors import EncoderError
 from .inference.tokens import Window
 from .metrics import Metrics
-
-_logger = logging.getLogger("paraframe.scheduler")
 
 # A batch takes some ten milliseconds. A runtime that is silent for this long hangs, and the service is not ready.
 HUNG_AFTER_SECONDS = 5.0
@@ -96,17 +94,25 @@ class Scheduler:
         started = self._batch_started
         return self._thread.is_alive() and (started is None or time.monotonic() - started < HUNG_AFTER_SECONDS)
 
-    def admit(self, tokens: int) -> None:
-        """Reserve room for so many tokens, or raise 429 at once. Every admission is followed by one `release`."""
-        # Whatever its size, a request that comes while nothing waits is taken: refused, it would never be.
-        if self._admitted_tokens and self._admitted_tokens + tokens > self._max_waiting_tokens:
+    @contextmanager
+    def admitted(self, tokens: int) -> Iterator[None]:
+        """Room for so many tokens while the block runs. Raises ApiError 429 at once if there is none.
+
+        No request takes more than half of the room: it shares its turns with the others, so a long one does not lock them
+        out, and whatever its size it is taken while nothing waits.
+        """
+        tokens = min(tokens, (self._max_waiting_tokens + 1) // 2)
+        if self._admitted_tokens + tokens > self._max_waiting_tokens:
             self._metrics.rejected.inc()
             raise ApiError(429, "overloaded", "more work is waiting than can be done soon; try again", retry_after=1)
-        self._admitted_tokens += tokens
-        self._metrics.waiting_tokens.set(self._admitted_tokens)
+        self._reserve(tokens)
+        try:
+            yield
+        finally:
+            self._reserve(-tokens)
 
-    def release(self, tokens: int) -> None:
-        self._admitted_tokens -= tokens
+    def _reserve(self, tokens: int) -> None:
+        self._admitted_tokens += tokens
         self._metrics.waiting_tokens.set(self._admitted_tokens)
 
     async def run(self, classifier: Classifier, windows: Sequence[Window], *, first: bool = False) -> list[Outputs]:
@@ -180,15 +186,12 @@ class Scheduler:
         classifier = batch[0].job.classifier
         try:
             outputs = classifier.encode([chosen.job.windows[chosen.index] for chosen in batch])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 whatever it is, the request is answered and the thread goes on
             if len(batch) > 1:
                 for chosen in batch:
                     self._infer([chosen])
                 return
-            if not isinstance(error, EncoderError):
-                _logger.exception("inference failed in an unforeseen way")
-                error = EncoderError("inference failed in an unforeseen way")
-            _settle(batch[0].job, error)
+            _settle(batch[0].job, error if isinstance(error, EncoderError) else _unforeseen(error))
             return
         for chosen, output in zip(batch, outputs, strict=True):
             job = chosen.job
@@ -217,6 +220,12 @@ def _settle(job: _Job, error: Exception | None) -> None:
 
     if not job.loop.is_closed():
         job.loop.call_soon_threadsafe(resolve)
+
+
+def _unforeseen(error: Exception) -> EncoderError:
+    failure = EncoderError("inference failed in an unforeseen way")
+    failure.__cause__ = error
+    return failure
 
 
 def _cannot_infer() -> ApiError:

@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-Voice = Literal["own", "reported", "mixed"]
+from .inference.decide import Voice
+from .settings import MOST_DOCUMENTS, MOST_TEXT_CHARS
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 # The longest text is a setting, so the route checks it; this bound is what no setting exceeds.
-Text = Annotated[str, StringConstraints(max_length=10_000_000)]
+Text = Annotated[str, StringConstraints(max_length=MOST_TEXT_CHARS)]
 ShortText = Annotated[str, StringConstraints(max_length=1000)]
 
 
@@ -31,7 +33,7 @@ class ClassifyRequest(_In):
 
 
 class BatchRequest(_In):
-    documents: list[Any] = Field(min_length=1, max_length=10_000, description="Requests as for `/v1/classify`.")
+    documents: list[Any] = Field(min_length=1, max_length=MOST_DOCUMENTS, description="Requests as for `/v1/classify`.")
 
 
 class FeedbackRequest(_In):

@@ -6,6 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+# What no setting exceeds: the bounds in the interface's own description.
+MOST_TEXT_CHARS = 10_000_000
+MOST_DOCUMENTS = 10_000
+
 
 class SettingsError(Exception):
     """An environment variable has a value that the service cannot work with."""
@@ -25,10 +29,10 @@ class Settings(BaseModel):
     allowed_hosts: str = Field("", description="Without keys: names with dots that the service has, parted by commas; * is any")
     threads: int | None = Field(None, ge=1, description="Processor threads for inference; all if unset")
     max_body_bytes: int = Field(8_000_000, ge=1, description="Longest request body")
-    max_text_chars: int = Field(1_000_000, ge=1, description="Longest text of one document, in characters")
-    max_batch_documents: int = Field(256, ge=1, description="Most documents in one batch request")
-    max_waiting_tokens: int = Field(100_000, ge=1, description="Work admitted at once; more is refused with 429")
-    deadline_seconds: float = Field(30, gt=0, description="Longest a request is worked on")
+    max_text_chars: int = Field(1_000_000, ge=1, le=MOST_TEXT_CHARS, description="Longest text of one document, in characters")
+    max_batch_documents: int = Field(256, ge=1, le=MOST_DOCUMENTS, description="Most documents in one batch request")
+    max_waiting_tokens: int = Field(100_000, ge=1, description="Work admitted at once, half of it at most to one request; the rest gets 429")
+    deadline_seconds: float = Field(30, gt=0, description="Longest a request waits for its answer")
     body_seconds: float = Field(20, gt=0, description="Longest a client may take to send a request's body")
     stop_seconds: int = Field(20, ge=0, description="Longest to wait for running requests when stopping")
 
@@ -41,6 +45,11 @@ class Settings(BaseModel):
         except ValidationError as error:
             reasons = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
             raise SettingsError(reasons) from error
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """`allowed_hosts` apart, as they are compared: in lower case."""
+        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(","))
 
     @property
     def loopback(self) -> bool:

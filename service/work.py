@@ -2,10 +2,14 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
 
 from .errors import ApiError, from_refusal
 from .inference import language
 from .inference.classifier import Classifier, LabelledParagraph, check_text
+from .inference.decide import NONE
 from .inference.errors import ParaframeError
 from .metrics import Metrics
 from .scheduler import Scheduler
@@ -22,10 +26,13 @@ from .schemas import (
 )
 from .settings import Settings
 
-_NONE = "none"
+P = ParamSpec("P")
+R = TypeVar("R")
+
 # Real English has some four and a half characters a token; what is admitted is what is estimated, before any work.
 _CHARS_PER_TOKEN = 4
 _DOCUMENTS_AT_ONCE = 8  # of one batch: enough to fill the network's batches, few enough to leave others their turns
+_THREADS = 3 * _DOCUMENTS_AT_ONCE  # two batches may fill the room of the scheduler; who comes next still finds a thread
 
 _WARNINGS = {
     "unsupported_language": "not in a language that the model was trained on: its labels mean nothing there",
@@ -35,13 +42,24 @@ _WARNINGS = {
 
 
 class Labeller:
-    """Labels documents for requests, on one scheduler."""
+    """Labels documents for requests, on one scheduler, with threads of its own: the service's other work has the usual ones."""
 
     def __init__(self, scheduler: Scheduler, settings: Settings, metrics: Metrics) -> None:
         self._scheduler = scheduler
         self._settings = settings
         self._metrics = metrics
+        self._threads = ThreadPoolExecutor(_THREADS, "labelling")
         self._probe: asyncio.Task[object] | None = None
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def check(self, text: str) -> None:
+        """Raises ApiError 413 for a text that is too long, InputError for what is no text."""
+        if len(text) > self._settings.max_text_chars:
+            raise ApiError(413, "text_too_long", f"the text is longer than {self._settings.max_text_chars} characters")
+        check_text(text)
 
     async def probe(self, classifier: Classifier) -> None:
         """A real inference, before all that waits. Whoever asks meanwhile shares it, so that asking costs nobody his turn."""
@@ -51,21 +69,18 @@ class Labeller:
         await asyncio.shield(self._probe)
 
     async def label(self, requests: list[ClassifyRequest], classifier: Classifier) -> list[ClassifyResponse | ErrorResponse]:
-        """An answer to each, in order; what fails, fails alone.
+        """An answer to each of these checked texts, in order; what fails, fails alone.
 
         Raises ApiError: 429 if they do not fit, all together; 503 if the service cannot infer at all.
         """
-        tokens = sum(len(request.text) for request in requests) // _CHARS_PER_TOKEN + len(requests)
-        self._scheduler.admit(tokens)
-        try:
-            async with asyncio.TaskGroup() as group:  # if one raises, none goes on computing for nobody
-                turn = asyncio.Semaphore(_DOCUMENTS_AT_ONCE)
-                tasks = [group.create_task(self._label_or_error(request, classifier, turn)) for request in requests]
-            return [task.result() for task in tasks]
-        except* ApiError as errors:
-            raise errors.exceptions[0] from None
-        finally:
-            self._scheduler.release(tokens)
+        with self._scheduler.admitted(_tokens(requests)):
+            try:
+                async with asyncio.TaskGroup() as group:  # if one raises, none goes on computing for nobody
+                    turn = asyncio.Semaphore(_DOCUMENTS_AT_ONCE)
+                    tasks = [group.create_task(self._label_or_error(request, classifier, turn)) for request in requests]
+                return [task.result() for task in tasks]
+            except* ApiError as errors:
+                raise errors.exceptions[0] from None
 
     async def _label_or_error(
         self, request: ClassifyRequest, classifier: Classifier, turn: asyncio.Semaphore
@@ -73,39 +88,44 @@ class Labeller:
         try:
             async with turn:
                 return await self._label(request, classifier)
-        except ApiError as error:
-            if error.status_code == 503:
-                raise
-            return ErrorResponse.model_validate(error.body())
         except ParaframeError as error:
             return ErrorResponse.model_validate(from_refusal(error).body())
 
     async def label_one(self, request: ClassifyRequest, classifier: Classifier) -> ClassifyResponse:
         """As `label`, for one request. Raises ApiError or ParaframeError."""
-        tokens = len(request.text) // _CHARS_PER_TOKEN + 1
-        self._scheduler.admit(tokens)
-        try:
+        with self._scheduler.admitted(_tokens([request])):
             return await self._label(request, classifier)
-        finally:
-            self._scheduler.release(tokens)
 
     async def _label(self, request: ClassifyRequest, classifier: Classifier) -> ClassifyResponse:
-        if len(request.text) > self._settings.max_text_chars:
-            raise ApiError(413, "text_too_long", f"the text is longer than {self._settings.max_text_chars} characters")
-        check_text(request.text)
-        prepared = await asyncio.to_thread(classifier.prepare, request.text)
+        prepared = await self._in_thread(classifier.prepare, request.text)
         outputs = await self._scheduler.run(classifier, [w for windows in prepared.windows for w in windows])
-        paragraphs = await asyncio.to_thread(classifier.finish, prepared, outputs)
+        paragraphs = await self._in_thread(classifier.finish, prepared, outputs)
         for labelled in paragraphs:
             self._metrics.paragraphs.labels(labelled.decision.label).inc()
-        return await asyncio.to_thread(compose, request, paragraphs, classifier)
+        return await self._in_thread(compose, request, paragraphs, classifier)
+
+    async def _in_thread(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The work's result. A thread cannot be stopped: cancelled, this ends with it, so that till then its room is taken."""
+        begun = self._threads.submit(work, *args, **kwargs)
+        done = asyncio.wrap_future(begun)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            begun.cancel()  # unless it runs already
+            await asyncio.wait({done})
+            raise
+
+
+def _tokens(requests: Sequence[ClassifyRequest]) -> int:
+    """About how much work they are, known before any is done."""
+    return sum(len(request.text) for request in requests) // _CHARS_PER_TOKEN + len(requests)
 
 
 def compose(request: ClassifyRequest, paragraphs: list[LabelledParagraph], classifier: Classifier) -> ClassifyResponse:
     """The answer's body."""
     manifest = classifier.artifact.manifest
     found = language.detect(request.text, supported=manifest.language)
-    counts = Counter(label for p in paragraphs for label in p.decision.labels or (_NONE,))
+    counts = Counter(label for p in paragraphs for label in p.decision.labels or (NONE,))
     return ClassifyResponse(
         id=request.id,
         source=request.source,
@@ -114,7 +134,7 @@ def compose(request: ClassifyRequest, paragraphs: list[LabelledParagraph], class
         model=ModelRef(name=manifest.name, version=manifest.version, sha256=classifier.artifact.sha256),
         language=LanguageOut(code=found.code, supported=found.supported),
         paragraphs=[_paragraph(request.text, index, labelled) for index, labelled in enumerate(paragraphs)],
-        summary=SummaryOut(paragraphs=len(paragraphs), counts={label: counts[label] for label in (*manifest.labels, _NONE)}),
+        summary=SummaryOut(paragraphs=len(paragraphs), counts={label: counts[label] for label in (*manifest.labels, NONE)}),
         warnings=_warnings(paragraphs),
     )
 

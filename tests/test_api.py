@@ -13,12 +13,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from service import routes
 from service.app import create_app
+from service.feedback import FeedbackStore
 from service.host import ModelHost
 from service.inference.registry import Registry
 from service.metrics import Metrics
 from service.scheduler import Scheduler
 from service.settings import Settings, SettingsError
+from service.work import Labeller
 from training.labels import read_file
 
 TEXT = "The talks about grain would go on. The city hall said puppets.\n\n  Perhaps the rail is classified. 😀"
@@ -98,9 +101,20 @@ def test_limits_are_enforced_before_work_is_done(settings: Settings) -> None:
     with TestClient(create_app(tight)) as client:
         assert client.post("/v1/classify", content=b"x" * 301).status_code == 413
         assert client.post("/v1/classify", content=iter([b"x" * 200, b"x" * 200])).status_code == 413
-        assert client.post("/v1/classify", json={"text": "a " * 26}).json()["error"]["code"] == "text_too_long"
+        for path, more in (("/v1/classify", {}), ("/v1/feedback", {"labels": []})):
+            answer = client.post(path, json={"text": "a " * 26, **more})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (413, "text_too_long")
         assert client.post("/v1/classify/batch", json={"documents": [1, 2, 3]}).json()["error"]["code"] == "batch_too_long"
         assert client.post("/v1/classify", json={"text": "the rail"}).status_code == 200
+
+
+def test_a_text_that_is_too_long_is_told_so_even_under_overload(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"max_text_chars": 50, "max_waiting_tokens": 10}))
+    with TestClient(app) as client, app.state.scheduler.admitted(5), app.state.scheduler.admitted(5):
+        assert client.post("/v1/classify", json={"text": "a " * 26}).status_code == 413
+        assert client.post("/v1/classify", json={"text": "a " * 25}).status_code == 429
+        (result,) = client.post("/v1/classify/batch", json={"documents": [{"text": "a " * 26}]}).json()["results"]
+        assert result["error"]["code"] == "text_too_long"
 
 
 def test_a_bad_document_fails_alone_in_its_place(client: TestClient) -> None:
@@ -159,10 +173,12 @@ def test_a_line_that_a_crash_left_half_written_is_cut_off(client: TestClient, se
     assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["One.", "Two."]
 
 
-def test_feedback_that_cannot_be_stored_is_not_acknowledged(client: TestClient, settings: Settings) -> None:
+def test_feedback_that_cannot_be_stored_is_not_acknowledged(client: TestClient, settings: Settings, caplog) -> None:
     settings.labels_dir.write_text("a file where a folder should be")
     answer = client.post("/v1/feedback", json={"text": "One.", "labels": []})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
+    assert "directory" not in answer.text
+    assert caplog.text.count("Not a directory") == 1
     assert client.post("/v1/classify", json={"text": "the rail"}).status_code == 200
 
 
@@ -184,6 +200,18 @@ def test_activating_what_is_served_repairs_the_pointer(client: TestClient, model
     (models_dir / "current.json").write_text('{"current": "1.1.0", "previous": ["1.0.0"]}')
     assert client.post("/v1/models/1.0.0/activate").status_code == 200
     assert Registry(models_dir).current() == "1.0.0"
+
+
+def test_a_pointer_that_cannot_be_written_is_for_the_log_and_changes_nothing(
+    client: TestClient, models_dir: Path, caplog
+) -> None:
+    (models_dir / "current.json").unlink()
+    (models_dir / "current.json").mkdir()
+    answer = client.post("/v1/models/1.1.0/activate")
+    assert (answer.status_code, answer.json()["error"]["code"], answer.headers["retry-after"]) == (503, "unavailable", "1")
+    assert "current.json" not in answer.text
+    assert caplog.text.count("current.json cannot be written") == 1
+    assert client.get("/v1/model").json()["version"] == "1.0.0"
 
 
 def test_whatever_goes_wrong_with_one_version_the_next_one_is_followed(
@@ -210,7 +238,7 @@ def test_whatever_goes_wrong_with_one_version_the_next_one_is_followed(
 def test_an_unforeseen_failure_has_the_same_shape_and_is_counted(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
-    monkeypatch.setattr("service.routes.check_text", lambda text: 1 / 0)
+    monkeypatch.setattr(FeedbackStore, "append", lambda self, example: 1 / 0)
     answer = client.post("/v1/feedback", json={"text": "One.", "labels": []})
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -232,6 +260,13 @@ def test_an_unforeseen_failure_has_the_same_shape_and_is_counted(
         ({"Origin": "null"}, 403),
         ({"Host": "127.0.0.1:8000", "Origin": "http://localhost:3000"}, 200),
         ({"Host": "rebound.example.org", "Origin": "http://rebound.example.org"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, 200),
+        (
+            {"Host": "127.0.0.1", "Origin": "http://localhost:3000", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+            200,
+        ),
     ],
 )
 def test_without_keys_pages_of_other_sites_are_refused(client: TestClient, headers: dict[str, str], status: int) -> None:
@@ -241,25 +276,33 @@ def test_without_keys_pages_of_other_sites_are_refused(client: TestClient, heade
 
 
 def test_a_name_of_the_service_s_own_is_allowed(settings: Settings) -> None:
-    for allowed in ("desk.example.org,other.example.org", "*"):
+    for allowed in ("desk.example.org,other.example.org", "other.example.org, Desk.Example.org", "*"):
         with TestClient(create_app(settings.model_copy(update={"allowed_hosts": allowed}))) as client:
             assert client.get("/v1/model", headers={"Host": "desk.example.org"}).status_code == 200
 
 
 def test_whoever_asks_for_readiness_meanwhile_shares_one_probe(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    probes = 0
-    run = Scheduler.run
+    asked = probes = 0
+    probe, run = Labeller.probe, Scheduler.run
 
-    async def counted(self, classifier, windows, *, first=False):
+    async def asking(self, classifier):
+        nonlocal asked
+        asked += 1
+        await probe(self, classifier)
+
+    async def running(self, classifier, windows, *, first=False):
         nonlocal probes
         probes += first
-        await asyncio.sleep(0.2)
+        while asked < 10:
+            await asyncio.sleep(0.01)
         return await run(self, classifier, windows, first=first)
 
-    monkeypatch.setattr(Scheduler, "run", counted)
+    monkeypatch.setattr(Labeller, "probe", asking)
+    monkeypatch.setattr(Scheduler, "run", running)
+    monkeypatch.setattr(routes, "_PROBE_SECONDS", 20)
     with ThreadPoolExecutor(10) as pool:
         assert {answer.status_code for answer in pool.map(lambda _: client.get("/readyz"), range(10))} == {200}
-    assert probes < 10
+    assert probes == 1
 
 
 def test_a_broken_pointer_is_repaired_by_promoting(models_dir: Path) -> None:
@@ -345,6 +388,15 @@ def test_health_readiness_and_metrics(client: TestClient) -> None:
     assert 'paraframe_model{sha256="' in text
 
 
+def test_what_is_refused_before_it_has_a_route_is_counted_by_its_path_if_there_is_such_a_route(client: TestClient) -> None:
+    client.post("/v1/classify", content=b"x", headers={"Content-Encoding": "gzip"})
+    client.post("/v1/made-up", content=b"x", headers={"Content-Encoding": "gzip"})
+    text = client.get("/metrics").text
+    assert 'paraframe_requests_total{route="/v1/classify",status="415"} 1.0' in text
+    assert 'paraframe_requests_total{route="unknown",status="415"} 1.0' in text
+    assert "made-up" not in text
+
+
 @pytest.mark.parametrize("path", ["/", "/docs", "/nowhere", "/v1/model"])
 def test_every_answer_has_security_headers_and_pages_load_nothing_from_elsewhere(client: TestClient, path: str) -> None:
     answer = client.get(path)
@@ -361,7 +413,16 @@ def test_the_pages_name_every_operation(client: TestClient) -> None:
         assert path in page
 
 
-@pytest.mark.parametrize("environment", [{"PORT": "x"}, {"THREADS": "0"}, {"MAX_BODY_BYTES": "-1"}])
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PORT": "x"},
+        {"THREADS": "0"},
+        {"MAX_BODY_BYTES": "-1"},
+        {"MAX_TEXT_CHARS": "10000001"},
+        {"MAX_BATCH_DOCUMENTS": "10001"},
+    ],
+)
 def test_bad_settings_are_named(environment: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match=next(iter(environment))):
         Settings.from_environment(environment)

@@ -1,5 +1,6 @@
 """Model folders: whatever is missing, extra or altered is refused; versions appear and change whole."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 from service.inference.artifact import FILES, MANIFEST, read_artifact, write_manifest
 from service.inference.classifier import Classifier
-from service.inference.errors import ArtifactError, UnknownVersionError
+from service.inference.errors import ArtifactError, ParaframeError, UnknownVersionError
+from service.inference.golden import try_golden
 from service.inference.registry import Registry
 
 
@@ -68,6 +70,50 @@ def read_artifact_manifest(folder: Path):
     return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
 
 
+def spoil(folder: Path, name: str, content: bytes) -> None:
+    """Put other content in place of a file's, and seal the folder anew, so that its hashes agree."""
+    (folder / name).write_bytes(content)
+    write_manifest(folder, read_artifact_manifest(folder))
+
+
+def test_a_file_that_the_disk_does_not_give_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path.name == "model.bin":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(ArtifactError, match=r"model\.bin cannot be read: Input/output error"):
+        read_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", b"{}"),
+        ("tokenizer.json", b'"\xff"'),
+        ("model.xml", b"<net></net>"),
+        ("golden.json", b"["),
+        ("golden.json", b"{}"),
+        ("golden.json", b'[{"text": "the rail."}]'),
+        ("golden.json", b'[{"text": " ", "labels": []}]'),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(folder: Path, name: str, content: bytes) -> None:
+    spoil(folder, name, content)
+    with pytest.raises(ArtifactError) as refused:
+        try_golden(Classifier(read_artifact(folder)))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_metrics_that_are_no_json_are_named(folder: Path) -> None:
+    spoil(folder, "metrics.json", b"{")
+    with pytest.raises(ArtifactError, match=r"metrics\.json of version 1\.0\.0 is not JSON"):
+        read_artifact(folder).json("metrics.json")
+
+
 def test_a_link_is_refused(folder: Path, tmp_path: Path) -> None:
     outside = tmp_path / "model.bin"
     (folder / "model.bin").rename(outside)
@@ -92,6 +138,23 @@ def test_a_strange_manifest_is_refused(folder: Path, change: dict[str, object]) 
         read_artifact(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda decision: decision["labels"].pop("speculation"), r"decision\.labels"),
+        (lambda decision: decision["labels"].update(villain=decision["labels"]["speculation"]), r"decision\.labels"),
+        (lambda decision: decision["single_label"].pop(), r"decision\.single_label is not 5 by 5"),
+        (lambda decision: decision["single_label"][0].pop(), r"decision\.single_label is not 5 by 5"),
+    ],
+)
+def test_a_decision_that_does_not_fit_the_labels_is_refused(folder: Path, change, reason: str) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest["decision"])
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=reason):
+        read_artifact(folder)
+
+
 def test_a_version_under_another_name_is_refused(models_dir: Path) -> None:
     (models_dir / "1.0.0").rename(models_dir / "2.0.0")
     with pytest.raises(ArtifactError, match="bears its name"):
@@ -102,7 +165,8 @@ def test_a_network_of_another_shape_is_refused(folder: Path) -> None:
     """Hashes that agree do not help: the number of outputs has to fit the labels."""
     manifest = read_artifact_manifest(folder)
     rules = {k: v for k, v in manifest.decision.labels.items() if k != "speculation"}
-    decision = manifest.decision.model_copy(update={"labels": rules})
+    square = tuple(row[:4] for row in manifest.decision.single_label[:4])
+    decision = manifest.decision.model_copy(update={"labels": rules, "single_label": square})
     write_manifest(folder, manifest.model_copy(update={"labels": tuple(rules), "decision": decision}))
     with pytest.raises(ArtifactError, match="12 outputs per token, not 9"):
         Classifier(read_artifact(folder))
@@ -124,6 +188,13 @@ def test_a_broken_version_is_not_promoted(models_dir: Path) -> None:
     with pytest.raises(ArtifactError):
         Registry(models_dir).promote("1.1.0")
     assert Registry(models_dir).current() == "1.0.0"
+
+
+def test_a_pointer_that_cannot_be_written_is_named(models_dir: Path) -> None:
+    (models_dir / "current.json").unlink()
+    (models_dir / "current.json").mkdir()
+    with pytest.raises(ParaframeError, match=r"current\.json cannot be written"):
+        Registry(models_dir).promote("1.1.0")
 
 
 @pytest.mark.parametrize("version", ["9.9.9", "../models/1.0.0", "", "/etc", "."])

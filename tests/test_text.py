@@ -1,10 +1,15 @@
 """Paragraphs and sentences: nothing is lost, offsets are exact, and texts of all makes are parted as a reader would."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.inference.text import join, split_paragraphs
+
+from .conftest import ROOT
 
 WRAPPED = """\
 The delegation left the capital late on Monday evening after a day
@@ -29,7 +34,13 @@ texts = st.text(
 )
 
 
-@given(texts)
+# With runs about the length from which a run without white space is a sentence by itself.
+long_texts = st.lists(st.sampled_from(["!" * 999, "?)" * 600, "x" * 1000, " ", "\n", "\n\n", "Yes. ", "no"]), max_size=8).map(
+    "".join
+)
+
+
+@given(texts | long_texts)
 def test_every_character_is_in_a_sentence_or_is_white_space(text: str) -> None:
     covered = [False] * len(text)
     last = 0
@@ -80,6 +91,29 @@ def test_a_headline_is_a_sentence_of_its_own() -> None:
 def test_abbreviations_and_quotes_do_not_end_sentences() -> None:
     text = 'Gen. A. B. Orlo of the U.S. Army arrived at 5 p.m. on Monday. "We won," he said.'
     assert len(sentences(text)[0]) == 2
+
+
+def test_what_has_no_white_space_for_long_is_a_sentence_by_itself() -> None:
+    run = "a.?)" * 300
+    assert sentences(f"He left. She {run} stayed. They ate.") == [["He left.", "She", run, "stayed.", "They ate."]]
+
+
+@pytest.mark.parametrize("unit", ["!", "?)", "a.", "!" * 999 + " ", ". ", "x" + " " * 9999, "x\n"])
+def test_a_million_characters_of_anything_take_no_quadratic_time(unit: str) -> None:
+    """Seconds at most, where quadratic time would be many minutes: in a process that can be given up."""
+    code = f"from service.inference.text import split_paragraphs as s; assert s({unit!r} * (10**6 // {len(unit)}))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=True)
+
+
+def test_a_long_last_line_does_not_part_the_full_lines_of_a_hard_wrapped_text() -> None:
+    lines = [
+        "The delegation left the capital late on Monday evening after a day",
+        "of talks that both sides called useful. No paper had been signed.",
+        "It is expected to reach the border town of Orlo before noon, and a",
+        "second round is planned for the spring, as can be read in full at:",
+        "https://example.org/" + "talks/" * 20,
+    ]
+    assert len(paragraphs("\n".join(lines))) == 1
 
 
 def test_offsets_count_code_points() -> None:

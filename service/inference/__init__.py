@@ -3,5 +3,5 @@
 Both the service and the training tools use it, so that what is evaluated is what is served.
 Data flows one way::
 
-    str -> text.split_paragraphs -> tokens.windows -> encoder.Encoder -> decide.Decider -> classifier.Paragraph
+    str -> text.split_paragraphs -> tokens.WindowTokenizer -> encoder.Encoder -> decide.Decider -> classifier.LabelledParagraph
 """

@@ -6,12 +6,13 @@ folder is executable: OpenVINO IR, JSON, TOML and Markdown.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .decide import DecisionRule
 from .errors import ArtifactError
@@ -54,6 +55,15 @@ class Manifest(_Strict):
     seed: int
     files: dict[str, FileEntry]
 
+    @model_validator(mode="after")
+    def _decision_is_on_the_labels(self) -> Self:
+        if sorted(self.decision.labels) != sorted(self.labels):
+            raise ValueError("decision.labels are not the labels")
+        classes = len(self.labels) + 1
+        if [len(row) for row in self.decision.single_label] != [classes] * classes:
+            raise ValueError(f"decision.single_label is not {classes} by {classes} numbers")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -66,6 +76,13 @@ class Artifact:
     @property
     def version(self) -> str:
         return self.manifest.version
+
+    def json(self, name: str) -> Any:
+        """What a JSON file says. Raises ArtifactError."""
+        try:
+            return json.loads(self.contents[name])
+        except ValueError as error:
+            raise ArtifactError(f"{name} of version {self.version} is not JSON: {error}") from error
 
     def without(self, *names: str) -> "Artifact":
         """The same, less files that nobody needs any more: the network is most of its memory."""
@@ -84,7 +101,10 @@ def read_artifact(folder: Path) -> Artifact:
     except ValidationError as error:
         raise ArtifactError(f"{folder / MANIFEST} is not a manifest of format {FORMAT}: {_reasons(error)}") from error
     _check_names(folder, manifest, present)
-    contents = {name: _read_verified(folder / name, entry) for name, entry in manifest.files.items()}
+    try:
+        contents = {name: _read_verified(folder / name, entry) for name, entry in manifest.files.items()}
+    except OSError as error:
+        raise ArtifactError(f"{error.filename or folder} cannot be read: {error.strerror or error}") from error
     return Artifact(manifest, hashlib.sha256(manifest_bytes).hexdigest(), contents)
 
 

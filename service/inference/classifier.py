@@ -30,10 +30,6 @@ class Prepared:
     paragraphs: tuple[ParagraphSpan, ...]
     windows: tuple[tuple[Window, ...], ...]
 
-    @property
-    def tokens(self) -> int:
-        return sum(len(window.ids) for windows in self.windows for window in windows)
-
 
 @dataclass(frozen=True, slots=True)
 class LabelledParagraph:
@@ -48,9 +44,10 @@ class Classifier:
     """One model version, ready to label. Immutable."""
 
     def __init__(self, artifact: Artifact, *, threads: int | None = None) -> None:
+        """Raises ArtifactError for a tokenizer or network that cannot be used, or that does not fit the labels."""
         self.artifact = artifact.without(MODEL_XML, MODEL_BIN, TOKENIZER)
         contents = artifact.contents
-        self._tokenizer = WindowTokenizer(contents[TOKENIZER].decode())
+        self._tokenizer = WindowTokenizer(contents[TOKENIZER].decode(errors="surrogateescape"))
         self._encoder = Encoder(contents[MODEL_XML], contents[MODEL_BIN], threads=threads)
         self._decider = Decider(artifact.manifest.labels, artifact.manifest.decision)
         expected = 3 * len(artifact.manifest.labels)

@@ -41,12 +41,13 @@ class Encoder:
         try:
             model = core.read_model(model_xml, ov.Tensor(np.frombuffer(weights, dtype=np.uint8)))
             self._compiled = core.compile_model(model, "CPU", config)
-        except RuntimeError as error:
-            raise ArtifactError(f"the model file cannot be compiled: {error}") from error
+            self.outputs = int(self._compiled.output(0).get_partial_shape()[2].get_length())
+        except (RuntimeError, IndexError) as error:
+            reason = " ".join(str(error).split())  # the runtime's own takes several lines
+            raise ArtifactError(f"the model file is not a network that can be used: {reason}") from error
         self._turn = threading.Lock()
         self._request = self._compiled.create_infer_request()
         self.precision = str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-        self.outputs = int(self._compiled.output(0).get_partial_shape()[2].get_length())
 
     def run(self, windows: Sequence[Window], *, vocabulary_size: int) -> list[Outputs]:
         """For each window, an array `(tokens, outputs)`. Raises EncoderError; the caller decides what that spoils."""

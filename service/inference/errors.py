@@ -21,7 +21,7 @@ class UnknownVersionError(ParaframeError):
 
 
 class InputError(ParaframeError):
-    """A text that cannot be labelled: binary, too long, or not valid Unicode."""
+    """A text that cannot be labelled: blank, binary, or not valid Unicode."""
 
 
 class EncoderError(ParaframeError):

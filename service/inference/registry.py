@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .artifact import Artifact, read_artifact, version_folders
-from .errors import ArtifactError, UnknownVersionError
+from .errors import ArtifactError, ParaframeError, UnknownVersionError
 
 _POINTER = "current.json"
 _NUMBERED = re.compile(r"\d+\.\d+\.\d+")
@@ -75,7 +75,10 @@ class Registry:
         return f"{major}.{minor + 1}.0"
 
     def promote(self, version: str) -> None:
-        """Serve `version` from now on, after verifying it whole. The pointer is written even if it says so already."""
+        """Serve `version` from now on, after verifying it whole. The pointer is written even if it says so already.
+
+        Raises UnknownVersionError, ArtifactError, or ParaframeError if the folder cannot be written.
+        """
         self.read(version)
         try:
             before = self.pointer()
@@ -115,10 +118,13 @@ class Registry:
 
     def _point(self, pointer: Pointer) -> None:
         staging = self.models / f".{_POINTER}-{os.getpid()}"
-        staging.write_text(json.dumps(pointer.model_dump(), indent=2) + "\n", encoding="utf-8")
-        _sync(staging)
-        os.replace(staging, self.models / _POINTER)
-        _sync(self.models)
+        try:
+            staging.write_text(json.dumps(pointer.model_dump(), indent=2) + "\n", encoding="utf-8")
+            _sync(staging)
+            os.replace(staging, self.models / _POINTER)
+            _sync(self.models)
+        except OSError as error:
+            raise ParaframeError(f"{self.models / _POINTER} cannot be written: {error.strerror or error}") from error
 
 
 def _sync(path: Path) -> None:

@@ -5,7 +5,8 @@ Nothing is normalised and nothing is lost: every character is in a paragraph or 
 Paragraphs are parted by blank lines. A text without any blank line is parted by its line breaks, unless it is
 hard-wrapped (mail, plain-text wires): then a new paragraph begins at an indented line or after a short line that ends
 a sentence. Sentences are nupunkt's (Bommarito, Katz and Bommarito 2025, arXiv 2504.04131); a line break inside a
-paragraph ends a sentence only where the paragraph is not hard-wrapped, as after a headline.
+paragraph ends a sentence only where the paragraph is not hard-wrapped, as after a headline. What is no prose, a thousand
+characters and more without white space, is a sentence by itself.
 """
 
 import re
@@ -17,6 +18,9 @@ from nupunkt import sent_spans
 
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _SENTENCE_END = re.compile(r"[.!?…:;。！？][\"'”’»)\]]*$")
+
+# From every full stop nupunkt reads on to the end of what has no white space: without end, that takes quadratic time.
+_ENDLESS = re.compile(r"(?<!\S)\S{1000,}")
 
 # A hard-wrapped text has most of its lines close under one width; these are the widths that mail and wires use.
 _MIN_WRAP_WIDTH, _MAX_WRAP_WIDTH = 40, 100
@@ -78,7 +82,7 @@ def _blocks(text: str, lines: list[Span]) -> list[list[Span]]:
 
 def _is_hard_wrapped(text: str, blocks: list[list[Span]]) -> bool:
     """Most lines but the last of each block fill one width, and most of those break in the middle of a sentence."""
-    inner = [text[line.start : line.end].rstrip() for block in blocks for line in block[:-1]]
+    inner = _inner_lines(text, blocks)
     if len(inner) < 2:
         return False
     width = max(len(line) for line in inner)
@@ -89,8 +93,13 @@ def _is_hard_wrapped(text: str, blocks: list[list[Span]]) -> bool:
     return len(full) >= 0.6 * len(inner) and len(open_ended) >= 0.5 * len(full)
 
 
+def _inner_lines(text: str, blocks: list[list[Span]]) -> list[str]:
+    """All lines but the last of each block: where that ends says nothing of the width."""
+    return [text[line.start : line.end].rstrip() for block in blocks for line in block[:-1]]
+
+
 def _wrapped_parts(text: str, lines: list[Span]) -> list[list[Span]]:
-    width = max(line.end - line.start for line in lines)
+    width = max(len(line) for line in _inner_lines(text, [lines]))
     parts = [[lines[0]]]
     for before, line in pairwise(lines):
         if _starts_paragraph(text, before, line, width):
@@ -119,8 +128,18 @@ def _paragraph(text: str, lines: list[Span], *, hard_wrapped: bool) -> Paragraph
 
 
 def _sentences(text: str, piece: Span) -> list[Span]:
-    spans = sent_spans(text[piece.start : piece.end])
-    return [_strip(text, piece.start + start, piece.start + end) for start, end in spans]
+    sentences: list[Span] = []
+    start = piece.start
+    for run in _ENDLESS.finditer(text, piece.start, piece.end):
+        sentences += [*_prose(text, start, run.start()), Span(*run.span())]
+        start = run.end()
+    return sentences + _prose(text, start, piece.end)
+
+
+def _prose(text: str, start: int, end: int) -> list[Span]:
+    """The sentences of `text[start:end]`, none if it is blank."""
+    spans = [_strip(text, start + first, start + last) for first, last in sent_spans(text[start:end])]
+    return [span for span in spans if span.start < span.end]
 
 
 def _strip(text: str, start: int, end: int) -> Span:

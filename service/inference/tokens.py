@@ -30,7 +30,11 @@ class WindowTokenizer:
     """A Hugging Face tokenizer, set up once and never reconfigured, since that is not safe across threads."""
 
     def __init__(self, tokenizer_json: str) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        """Raises ArtifactError for what is no tokenizer, or does not frame a text by two special tokens."""
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        except Exception as error:  # the library has no class of its own for it
+            raise ArtifactError(f"the tokenizer cannot be read: {error}") from error
         self._tokenizer.no_truncation()  # sentence-transformers files cut at 128 tokens unless told otherwise
         self._tokenizer.no_padding()
         self._first, self._last = self._special_ids()
