@@ -1,20 +1,21 @@
 """The learning curve, what a share of the training documents teaches: `python -m benchmarks.curve [--data FILE]`.
 
 Every run takes as many steps, so that what differs is the text and not the length of the training. There are twelve of
-them, without a teacher: give a `--recipe` of few epochs.
+them, without a teacher: give a `--recipe` of few epochs. A run that `--runs` has already is not made again.
 """
 
 import argparse
+import hashlib
 import json
 import random
 import shutil
 import statistics
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from service.inference.artifact import METRICS, read_artifact
 from service.inference.registry import Registry
@@ -27,6 +28,8 @@ from training.recipe import Recipe, read_recipe
 _PARTS = (8, 4, 2, 1)  # an eighth of the training documents, a quarter, half, all
 _COLUMNS = ("macro-F1", "with best thresholds", "mean average precision", "single label")
 
+Run = dict[str, Any]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.curve", description=__doc__)
@@ -34,31 +37,55 @@ def main() -> None:
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", type=Path, help="a label file to measure on, in the place of the test split")
+    parser.add_argument("--runs", type=Path, default=Path("curve.jsonl"), help="where each run is noted when it is done")
     args = parser.parse_args()
-    recipe, recipe_text = read_recipe(args.recipe)
-    labels = read_codebook(args.labels).ids
+    recipe = read_recipe(args.recipe)
     test = args.data or args.labels / "test.jsonl"
-    runs: dict[int, list[list[float]]] = defaultdict(list)
+    files = (test, *(args.labels / name for name in ("train.jsonl", "validation.jsonl", "codebook.json")))
+    made_from = hashlib.sha256(recipe.toml().encode() + b"".join(f.read_bytes() for f in files)).hexdigest()
+    noted = [json.loads(line) for line in args.runs.read_text().splitlines()] if args.runs.exists() else []
+    runs = {(run["part"], run["seed"]): run for run in noted if run["made_from"] == made_from and run["seed"] <= args.seeds}
     for seed, part in product(range(1, args.seeds + 1), _PARTS):
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "labels"
-            size = _share(args.labels, folder, labels, part=part, seed=seed)
-            shutil.copy(test, folder / "test.jsonl")
-            as_long = recipe.model_copy(update={"seeds": (seed,), "epochs": recipe.epochs * part})
-            run = _run(folder, Path(scratch) / "models", as_long, recipe_text)
-        sys.stderr.write(f"1/{part} of the documents, seed {seed}: {', '.join(f'{x:.3f}' for x in run)}\n")
-        runs[part].append([*size, *run])
-    sys.stdout.write("\n".join(_table(runs)) + "\n")
+        if (part, seed) not in runs:
+            as_long = recipe.model_copy(update={"seed": seed, "epochs": recipe.epochs * part})
+            run = _run(args.labels, test, as_long, part=part, seed=seed)
+            runs[part, seed] = {"part": part, "seed": seed, "made_from": made_from, **run}
+            with args.runs.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(runs[part, seed]) + "\n")
+        sys.stderr.write(f"{runs[part, seed]}\n")
+    sys.stdout.write("\n".join(_table(runs.values())) + "\n")
 
 
-def _table(runs: Mapping[int, Sequence[Sequence[float]]]) -> Iterator[str]:
+def _table(runs: Collection[Run]) -> Iterator[str]:
     """A row a share: mean, least and most of its runs."""
     yield f"| documents | sentences | {' | '.join(_COLUMNS)} |"
     yield "| --- " * (2 + len(_COLUMNS)) + "|"
-    for of_share in runs.values():
-        documents, sentences, *measured = zip(*of_share, strict=True)
-        spread = [f"{statistics.mean(x):.3f} ({min(x):.3f} to {max(x):.3f})" for x in measured]
-        yield f"| {statistics.mean(documents):.0f} | {statistics.mean(sentences):,.0f} | {' | '.join(spread)} |"
+    for part in _PARTS:
+        of_part = {
+            column: [run[column] for run in runs if run["part"] == part] for column in ("documents", "sentences", *_COLUMNS)
+        }
+        sizes = [f"{statistics.mean(of_part[size]):,.0f}" for size in ("documents", "sentences")]
+        spread = [f"{statistics.mean(x):.3f} ({min(x):.3f} to {max(x):.3f})" for x in map(of_part.__getitem__, _COLUMNS)]
+        yield f"| {' | '.join(sizes + spread)} |"
+
+
+def _run(source: Path, test: Path, recipe: Recipe, *, part: int, seed: int) -> Run:
+    """Train on one in `part` of the documents, by chance, and measure on `test`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "labels"
+        documents, sentences = _share(source, folder, read_codebook(source).ids, part=part, seed=seed)
+        shutil.copy(test, folder / "test.jsonl")
+        plan = Plan(folder, recipe, resolve(recipe.base_model))
+        artifact = read_artifact(train(plan, Registry(Path(scratch) / "models"), "0.0.1", quiet=True))
+    measured = json.loads(artifact.contents[METRICS])["test"]
+    precision = [of_label["average_precision"] for of_label in measured["labels"].values()]
+    found = (
+        measured["macro_f1"],
+        measured["macro_f1_best_thresholds"],
+        statistics.mean(precision),
+        measured["single_label_accuracy"],
+    )
+    return {"documents": documents, "sentences": sentences, **dict(zip(_COLUMNS, found, strict=True))}
 
 
 def _share(source: Path, target: Path, labels: Sequence[str], *, part: int, seed: int) -> tuple[int, int]:
@@ -71,18 +98,6 @@ def _share(source: Path, target: Path, labels: Sequence[str], *, part: int, seed
     kept = [e for e in examples if e.doc_id in chosen]
     write_file(target / "train.jsonl", kept)
     return len(chosen), len(kept)
-
-
-def _run(labels_folder: Path, models: Path, recipe: Recipe, recipe_text: str) -> list[float]:
-    plan = Plan(labels_folder, recipe, recipe_text, resolve(recipe.base_model))
-    measured = json.loads(read_artifact(train(plan, Registry(models), "0.0.1", quiet=True)).contents[METRICS])["test"]
-    precision = [of_label["average_precision"] for of_label in measured["labels"].values()]
-    return [
-        measured["macro_f1"],
-        measured["macro_f1_best_thresholds"],
-        statistics.mean(precision),
-        measured["single_label_accuracy"],
-    ]
 
 
 if __name__ == "__main__":

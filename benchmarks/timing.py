@@ -1,5 +1,6 @@
 """Contenders in turns, so that what else the machine does falls on all alike."""
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,13 +19,15 @@ class Contender:
 
 
 def rates(contenders: Sequence[Contender], texts: Sequence[str], *, rounds: int) -> dict[str, list[float]]:
-    """Texts a second of each contender, one number a round."""
+    """Texts a second of each contender, one number a round. In a round all begin at the same of the shuffled texts."""
+    texts = random.Random(0).sample(texts, len(texts))
+    most = max(contender.texts for contender in contenders)
     for contender in contenders:
         contender.predict(texts[:64])
     measured: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for turn in range(rounds):
         for contender in contenders:
-            first = turn * contender.texts % max(1, len(texts) - contender.texts + 1)
+            first = turn * most % max(1, len(texts) - most + 1)
             chosen = texts[first : first + contender.texts]
             start = time.perf_counter()
             contender.predict(chosen)

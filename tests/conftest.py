@@ -97,7 +97,7 @@ def _document(doc_id: str, chance: random.Random) -> Iterator[dict[str, object]]
 
 TINY_RECIPE = Recipe(
     name="tiny", base_model="tiny", epochs=12, batch_paragraphs=16, learning_rate=3e-3, head_learning_rate=1e-2,
-    layer_decay=1.0, warmup=0.1, weight_decay=0.0, dropout=0.0, voice_weight=0.5, distillation=0.5, seeds=(1,),
+    layer_decay=1.0, warmup=0.1, weight_decay=0.0, dropout=0.0, voice_weight=0.5, distillation=0.5, seed=1,
 )  # fmt: skip
 
 
@@ -107,8 +107,8 @@ def tiny_models(tiny_base: Path, tiny_labels: Path, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("models")
     registry = Registry(folder)
     for version, seed in (("1.0.0", 1), ("1.1.0", 2)):
-        recipe = TINY_RECIPE.model_copy(update={"seeds": (seed,)})
-        plan = Plan(tiny_labels, recipe, "name = 'tiny'\n", resolve(str(tiny_base)))
+        recipe = TINY_RECIPE.model_copy(update={"seed": seed})
+        plan = Plan(tiny_labels, recipe, resolve(str(tiny_base)))
         train(plan, registry, version, quiet=True)
     registry.promote("1.0.0")
     return folder

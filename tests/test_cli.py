@@ -72,6 +72,51 @@ def test_exit_status_tells_all_some_nothing(folder: Path, models_dir: Path, tmp_
     assert run("label", folder / "a.txt", "--out", out, "--models", models_dir, "--model", "9").exit_code == 2
 
 
+def test_where_nothing_could_be_done_the_file_stays_as_it_was(models_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("of last week\n")
+    assert run("label", tmp_path / "gone.txt", "--out", out, "--models", models_dir).exit_code == 2
+    assert out.read_text() == "of last week\n"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_only_a_regular_file_is_replaced(folder: Path, models_dir: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path):
+        refused = run("label", folder / "a.txt", "--out", place, "--models", models_dir)
+        assert (refused.exit_code, "no regular file" in refused.stderr) == (2, True)
+    (tmp_path / "real.jsonl").touch()
+    (tmp_path / "link.jsonl").symlink_to("real.jsonl")
+    assert run("label", folder / "a.txt", "--out", tmp_path / "link.jsonl", "--models", models_dir).exit_code == 0
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len((tmp_path / "real.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_a_run_writes_is_not_its_input(folder: Path, models_dir: Path) -> None:
+    out = folder / "results.jsonl"
+    for _ in range(2):
+        run("label", folder, "--out", out, "--models", models_dir)
+        assert len(out.read_text().splitlines()) == 8
+
+
+def test_texts_of_one_name_in_several_inputs_have_ids_of_their_own(models_dir: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.txt").write_text("the rail.")
+    result = run("label", tmp_path / "a", tmp_path / "b" / "index.txt", "--out", "-", "--models", models_dir)
+    ids = [json.loads(line)["doc_id"] for line in result.stdout.splitlines()]
+    assert ids == [str(tmp_path / "a" / "index.txt"), str(tmp_path / "b" / "index.txt")]
+
+
+def test_an_encoding_is_for_texts_without_a_mark(models_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "marked.txt").write_text("the café.", encoding="utf-8-sig")
+    (tmp_path / "plain.txt").write_text("the café.", encoding="cp1252")
+    result = run(
+        "label", tmp_path / "marked.txt", tmp_path / "plain.txt", "--encoding", "cp1252", "--out", "-", "--models", models_dir
+    )
+    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == ["the café.", "the café."]
+
+
 def test_an_endless_input_is_refused(models_dir: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     result = run("label", "/dev/zero", tmp_path / "pipe.txt", "--out", "-", "--models", models_dir)
@@ -153,6 +198,44 @@ def test_an_import_that_contradicts_what_is_there_changes_nothing(tiny_labels: P
     assert run("labels", "check", "--labels", folder).exit_code == 0
 
 
+def test_what_is_measured_on_cannot_be_imported(tiny_labels: Path, tmp_path: Path) -> None:
+    """Held-out sentences that come back by way of a spreadsheet, without their ids."""
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    held_out = "the ministry said on monday that talks about grain would go on."
+    with (folder / "test.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "t", "doc_id": "t", "text": held_out, "labels": [], "kind": "natural"}) + "\n")
+    (tmp_path / "back.csv").write_text(f"text,labels\nA new one.,\n{held_out.upper()},\n")
+    refused = run("labels", "import", tmp_path / "back.csv", "--labels", folder)
+    assert refused.exit_code == 2
+    assert "would be learned" in refused.stderr
+    assert not (folder / "own" / "back.jsonl").exists()
+
+
+def test_what_export_writes_import_reads(tiny_labels: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    (folder / "train.jsonl").write_text('{"text": "- He said \\"so\\".\\nTwice.", "labels": ["speculation"], "outlet": "x"}\n')
+    for name in ("mine.csv", "mine.jsonl"):
+        assert run("labels", "export", "--out", tmp_path / name, "--labels", folder).exit_code == 0
+    assert json.loads((tmp_path / "mine.jsonl").read_text())["outlet"] == "x"
+    assert run("labels", "import", tmp_path / "mine.csv", "--labels", folder).exit_code == 0
+    row = json.loads((folder / "own" / "mine.jsonl").read_text())
+    assert (row["text"], row["labels"]) == ('- He said "so".\nTwice.', ["speculation"])
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('text,labels\n"two\nlines",\nA.,villain\n', "bad.csv:4: unknown label 'villain'"),
+        ("text,labels\n" + "x" * 200_000 + ",\n", "bad.csv:2: field larger than"),
+    ],
+)
+def test_a_bad_table_is_refused_by_its_line(content: str, complaint: str, tiny_labels: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text(content)
+    refused = run("labels", "import", tmp_path / "bad.csv", "--labels", Path(shutil.copytree(tiny_labels, tmp_path / "labels")))
+    assert refused.exit_code == 2
+    assert complaint in refused.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -208,18 +291,35 @@ def test_serve_is_the_service_and_stops_with_it(models_dir: Path) -> None:
         assert process.wait(20) == 0
 
 
-def test_suggestions_can_be_imported(folder: Path, models_dir: Path, tiny_labels: Path, tmp_path: Path) -> None:
-    for source in tiny_labels.glob("*.json*"):
-        (tmp_path / source.name).write_bytes(source.read_bytes())
-    out = tmp_path / "next.jsonl"
+def test_what_the_model_cannot_read_is_not_suggested(models_dir: Path, tmp_path: Path) -> None:
+    russian = "Министерство сообщило в понедельник, что переговоры о зерне и железной дороге продолжатся в городе после обеда."
+    english = "The ministry said on Monday that talks about grain and rail would go on in the city hall after lunch."
+    (tmp_path / "mixed.txt").write_text(f"{russian}\n\n{english}\n\n17, 3, 88, 40, 2, 19\n")
     assert (
-        run(
-            "labels", "suggest", folder / "a.txt", folder / "c.jsonl", "--count", 3, "--out", out, "--models", models_dir
-        ).exit_code
+        run("labels", "suggest", tmp_path / "mixed.txt", "--out", tmp_path / "next.jsonl", "--models", models_dir).exit_code
         == 0
     )
+    assert [json.loads(line)["text"] for line in (tmp_path / "next.jsonl").read_text().splitlines()] == [english]
+
+
+def test_folders_come_from_the_environment_too(
+    tiny_base: Path, tiny_labels: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELS_DIR", str(tiny_labels))
+    monkeypatch.setenv("MODELS_DIR", str(models_dir))
+    assert " 360 " in run("labels", "stats").stdout
+    assert "exists already" in run("train", "--version", "1.0.0", "--base-model", tiny_base).stderr
+
+
+def test_suggestions_can_be_imported(models_dir: Path, tiny_labels: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    talks = [f"The ministry said on Monday that talks number {n} about grain and rail would go on." for n in range(4)]
+    (tmp_path / "talks.txt").write_text("\n\n".join(talks))
+    out = tmp_path / "next.jsonl"
+    suggested = run("labels", "suggest", tmp_path / "talks.txt", "--count", 3, "--out", out, "--models", models_dir)
+    assert suggested.exit_code == 0
     assert len(out.read_text().splitlines()) == 3
-    assert run("labels", "import", out, "--labels", tmp_path).exit_code == 0
+    assert run("labels", "import", out, "--labels", folder).exit_code == 0
 
 
 def commands(group: click.Group, path: str = "paraframe") -> list[tuple[str, click.Command]]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.agreement import agreement
+from training.behaviour import read_pairs
 from training.checks import check
 from training.codebook import read_codebook
 from training.errors import CodebookError, LabelError, RecipeError
@@ -112,8 +113,9 @@ LONG = "The minister of rail said that the new line to the coast would open in t
 @pytest.mark.parametrize(
     ("train", "test", "kind"),
     [
-        ([natural(LONG, "a")], [natural(LONG, "b")], "duplicate"),
-        ([natural(LONG, "a")], [natural(LONG, "b", "speculation")], "conflict"),
+        ([natural(LONG, "a"), natural(LONG, "b")], [], "duplicate"),
+        ([natural(LONG, "a"), natural(LONG, "b", "speculation")], [], "conflict"),
+        ([natural(LONG, "a")], [natural(LONG, "b", "speculation")], "leak"),
         ([natural(LONG, "a")], [natural(LONG.replace("autumn", "spring"), "b")], "near duplicate"),
         ([natural("One.", "a")], [natural("Two.", "a", position=1)], "leak"),
         ([natural("One.", "a"), natural("Two.", "a")], [], "position"),
@@ -147,9 +149,34 @@ def test_codebook_and_recipe_errors_are_sentences(tmp_path: Path) -> None:
         read_recipe(str(tmp_path / "r.toml"))
     with pytest.raises(RecipeError, match="the project has .*small"):
         read_recipe("huge")
-    recipe, text = read_recipe("small", base_model="other/model")
-    assert recipe.base_model == "other/model"
-    assert 'base_model = "other/model"' in text
+
+
+def test_a_recipe_reads_as_it_was_written(tmp_path: Path) -> None:
+    recipe = read_recipe("small", base_model='other/"model"')
+    assert recipe.base_model == 'other/"model"'
+    (tmp_path / "again.toml").write_text(recipe.toml())
+    assert read_recipe(str(tmp_path / "again.toml")) == recipe
+
+
+def test_a_flip_says_what_changes(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(
+        json.dumps({"id": "1", "kind": "flip", "change": "c", "a": "x", "b": "y\u2028"}) + "\n"
+    )
+    with pytest.raises(LabelError, match=r"pairs.jsonl:1: .*`label` and `expect`"):
+        read_pairs(tmp_path / "pairs.jsonl")
+
+
+def test_the_adjudicator_is_no_blind_coder() -> None:
+    """Of two units the coders differ on one, which a third, who knew, decided with a reason."""
+    votes = [{"a1": ["H"], "a2": ["H"]}, {"a1": ["H"], "a2": [], "a3": ["H"]}]
+    coded = [Example(id=str(i), text="x", labels=(), annotators=v, reason="r" * (len(v) - 2)) for i, v in enumerate(votes)]
+    assert agreement(coded, CODEBOOK)["hero_framing"].f1 == pytest.approx(2 / 3)
+
+
+def test_voices_are_compared_where_coders_agree_on_the_label() -> None:
+    votes = [{"a1": ["H"], "a2": ["h"]}, {"a1": ["e"], "a2": ["e"]}, {"a1": ["S"], "a2": []}]
+    voice = agreement([Example(id=str(i), text="x", labels=(), annotators=v) for i, v in enumerate(votes)], CODEBOOK)["voice"]
+    assert (voice.f1, voice.units) == (0.5, 2)
 
 
 def test_a_record_leaves_out_what_is_default() -> None:

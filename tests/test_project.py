@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -13,14 +12,15 @@ import pytest
 import yaml
 from datasets import load_dataset
 
+from benchmarks.server import running
 from service.inference.classifier import Classifier
 from service.settings import Settings
 from training import card
 from training.agreement import agreement
 from training.behaviour import read_pairs
-from training.checks import check, tally
+from training.checks import check
 from training.codebook import read_codebook
-from training.labels import SPLITS, read_labels
+from training.labels import SPLITS, read_labels, tally
 
 from .conftest import ROOT
 
@@ -106,20 +106,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory):
-    """The service as the README starts it, on a free port, with the shipped model."""
-    environment = {"PATH": "/usr/bin:/bin", "PORT": "8765", "LABELS_DIR": str(tmp_path_factory.mktemp("labels"))}
-    process = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen("http://127.0.0.1:8765/readyz", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield "8765"
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
+    """The port of a service with the shipped model."""
+    with running(MODELS_DIR=str(ROOT / "models"), LABELS_DIR=str(tmp_path_factory.mktemp("labels"))) as server:
+        yield str(server.port)
 
 
 def test_the_readme_s_examples_run_word_for_word(served: str, tmp_path: Path) -> None:
@@ -167,9 +156,10 @@ def test_the_corpus_is_clean() -> None:
 def test_the_corpus_has_the_size_and_shape_that_its_card_states() -> None:
     everything = [example for split in SPLITS for example in CORPUS.examples[split] if example.kind != "own"]
     counts = tally(everything, LABELS.ids)
+    rows = {split: tally(CORPUS.examples[split], LABELS.ids) for split in SPLITS} | {"all": counts}
     stated = (ROOT / "labels" / "README.md").read_text()
-    for value in counts.values():
-        assert f"{value:,}" in stated
+    for name, row in rows.items():
+        assert f"| {name} | {' | '.join(f'{value:,}' for value in row.values())} |" in stated
     assert counts["none"] > counts["sentences"] / 2
     for split in ("validation", "test"):
         assert all(count >= 50 for count in tally(CORPUS.examples[split], LABELS.ids).values())
@@ -183,7 +173,7 @@ def test_coders_agree() -> None:
     stated = (ROOT / "labels" / "README.md").read_text()
     for name, row in table.items():
         assert row.alpha >= 0.75
-        assert f"| {row.alpha:.3f} | {row.f1:.3f} |" in stated, name
+        assert f"| `{name}` | {row.alpha:.3f} | {row.f1:.3f} | {row.units:,} |" in stated
 
 
 def test_hugging_face_datasets_reads_the_folder(tmp_path: Path) -> None:

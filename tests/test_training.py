@@ -11,8 +11,9 @@ import pytest
 
 from service.inference.artifact import read_artifact
 from service.inference.classifier import Classifier
-from service.inference.decide import sigmoid
+from service.inference.decide import Decision, sigmoid
 from service.inference.registry import Registry
+from training import card
 from training.augment import misspell, recut
 from training.base_models import PACKAGED, resolve
 from training.baselines import tfidf
@@ -22,7 +23,7 @@ from training.calibrate import Scored, calibrate
 from training.codebook import read_codebook
 from training.errors import BaseModelError, TrainingError
 from training.labels import Example, Paragraph, paragraphs, read_file, read_labels
-from training.metrics import best_threshold, ece, evaluate
+from training.metrics import best_threshold, ece, evaluate, measure
 from training.pipeline import Plan, train
 
 from .conftest import ROOT, TINY_RECIPE
@@ -41,7 +42,7 @@ def test_a_tiny_network_learns_calibrates_and_is_served(tiny_classifier: Classif
 
 
 def test_the_same_seed_gives_the_same_model(tiny_base: Path, tiny_labels: Path, tiny_models: Path, tmp_path: Path) -> None:
-    plan = Plan(tiny_labels, TINY_RECIPE, "name = 'tiny'\n", resolve(str(tiny_base)))
+    plan = Plan(tiny_labels, TINY_RECIPE, resolve(str(tiny_base)))
     folder = train(plan, Registry(tmp_path), "1.0.0", quiet=True)
     again, before = read_artifact(folder), read_artifact(tiny_models / "1.0.0")
     assert [name for name in again.contents if again.contents[name] != before.contents[name]] == []
@@ -108,14 +109,14 @@ def test_what_would_fail_after_training_fails_before(
     base = resolve(str(tiny_base))
     too_long = TINY_RECIPE.model_copy(update={"epochs": 10**9})
     with pytest.raises(TrainingError, match="at least 5"):
-        train(Plan(folder, too_long, "", base), Registry(tmp_path), "1.0.0", quiet=True)
+        train(Plan(folder, too_long, base), Registry(tmp_path), "1.0.0", quiet=True)
     codebook = json.loads((tiny_labels / "codebook.json").read_text())
     codebook["labels"].reverse()
     other = Path(shutil.copytree(tiny_labels, tmp_path / "other"))
     (other / "codebook.json").write_text(json.dumps(codebook))
     teacher = read_artifact(tiny_models / "1.0.0")
     with pytest.raises(TrainingError, match="the teacher knows"):
-        train(Plan(other, too_long, "", base, teacher), Registry(tmp_path), "1.0.0", quiet=True)
+        train(Plan(other, too_long, base, teacher), Registry(tmp_path), "1.0.0", quiet=True)
 
 
 def test_new_labels_change_the_next_version_and_its_digest(
@@ -126,7 +127,7 @@ def test_new_labels_change_the_next_version_and_its_digest(
     (folder / "own").mkdir()
     rows = [{"text": f"lunch {w} lunch lunch.", "labels": ["speculation"]} for w in ("the", "city", "hall", "rail") * 20]
     (folder / "own" / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    plan = Plan(folder, TINY_RECIPE, "name = 'tiny'\n", resolve(str(tiny_base)))
+    plan = Plan(folder, TINY_RECIPE, resolve(str(tiny_base)))
     new = Classifier(read_artifact(train(plan, Registry(tmp_path / "models"), "2.0.0", quiet=True)))
     text = "lunch grain lunch lunch."
     assert "speculation" not in tiny_classifier.classify(text)[0].decision.labels
@@ -136,7 +137,7 @@ def test_new_labels_change_the_next_version_and_its_digest(
 
 def test_a_teacher_is_learned_from_and_named(tiny_base: Path, tiny_labels: Path, tiny_models: Path, tmp_path: Path) -> None:
     teacher = read_artifact(tiny_models / "1.1.0")
-    plan = Plan(tiny_labels, TINY_RECIPE, "name = 'tiny'\n", resolve(str(tiny_base)), teacher)
+    plan = Plan(tiny_labels, TINY_RECIPE, resolve(str(tiny_base)), teacher)
     student = read_artifact(train(plan, Registry(tmp_path), "1.0.0", quiet=True))
     assert student.manifest.teacher_sha256 == teacher.sha256
     assert student.contents["model.bin"] != read_artifact(tiny_models / "1.0.0").contents["model.bin"]
@@ -175,9 +176,20 @@ def test_calibration_finds_the_truth_it_was_given() -> None:
         assert 0.2 < label.threshold < 0.5  # half of the best F1, Lipton et al. 2014
 
 
+def test_a_label_that_was_learned_upside_down_still_gets_a_rule() -> None:
+    """As from a user's few labels: the rule then says next to nothing, instead of failing after the training."""
+    upside_down = [Scored(s.paragraph, -s.logits) for s in scored(400)]
+    rule = calibrate(upside_down, LABELS)
+    for label in rule.labels.values():
+        assert 0 < label.slope < 0.01
+        assert 0 <= label.spread <= label.slope
+
+
 def test_a_validation_split_without_a_label_is_refused() -> None:
-    with pytest.raises(TrainingError, match="speculation"):
+    with pytest.raises(TrainingError, match="carry speculation"):
         calibrate([Scored(paragraph(*some), np.eye(1, 4)) for some in (LABELS[:3], ())] * 30, LABELS)
+    with pytest.raises(TrainingError, match="mainly conveys hero_framing, enemy_attribution, omission_secrecy, speculation"):
+        calibrate([Scored(paragraph(*some), np.eye(1, 4)) for some in (LABELS, ())] * 30, LABELS)
     with pytest.raises(TrainingError, match="empty"):
         calibrate([], LABELS)
 
@@ -187,6 +199,31 @@ def test_best_threshold_and_ece_against_worked_examples() -> None:
     assert best_threshold(scores, np.array([True, False, True, False])) == 0.7
     assert best_threshold(np.array([0.9, 0.5, 0.5, 0.5]), np.array([True, True, False, False])) == 0.9
     assert ece(np.array([0.75, 0.75, 0.25, 0.25]), np.array([True, True, False, True])) == pytest.approx(0.25)
+
+
+def decision(*labels: str) -> Decision:
+    return Decision(
+        label=labels[0] if labels else "none", confidence=0.9, unsure=False, labels=labels,
+        voice=dict.fromkeys(labels, "own"), scores={label: float(label in labels) for label in LABELS}, evidence=(),
+    )  # fmt: skip
+
+
+def test_a_label_that_is_neither_there_nor_found_counts_as_right_in_every_number() -> None:
+    speculation, plain = paragraph("speculation"), paragraph()
+    measured = measure([speculation, plain], [decision("speculation"), decision()], LABELS)
+    assert [of_label["f1"] for of_label in measured["labels"].values()] == [1.0] * 4
+    assert (measured["macro_f1"], measured["macro_f1_best_thresholds"]) == (1.0, 1.0)
+    measured = measure([speculation, plain], [decision("speculation"), decision("hero_framing")], LABELS)
+    assert measured["labels"]["hero_framing"]["f1"] == 0.0
+    assert (measured["macro_f1"], measured["macro_f1_best_thresholds"]) == (0.75, 1.0)
+
+
+def test_paragraphs_without_a_known_single_label_are_measured_too() -> None:
+    both = ("hero_framing", "speculation")
+    measured = measure([paragraph(*both)], [decision(*both)], LABELS)
+    assert measured["macro_f1"] == 1.0
+    assert (measured["single_label_accuracy"], measured["sure_accuracy"]) == (None, None)
+    assert "| 1.0.0 | 1.000 | 1.000 to 1.000 |  | 0.000 |  |" in card.table({"1.0.0": measured})
 
 
 def test_a_baseline_is_measured_as_the_model_is(tiny_labels: Path) -> None:

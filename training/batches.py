@@ -98,18 +98,15 @@ def _where_known(probabilities: Targets, targets: Targets) -> Targets:
     return np.where(unknown, _UNKNOWN, probabilities)
 
 
-def batches(items: Sequence[Item], size: int, *, shuffle: random.Random | None) -> Iterator[Batch]:
-    """Batches of windows of like length, in random order if `shuffle` is given, by length if not."""
-    order = sorted(range(len(items)), key=lambda i: len(items[i].window.ids))
-    if shuffle is not None:
-        order = list(range(len(items)))
-        shuffle.shuffle(order)
-        chunk = 20 * size  # like lengths within a chunk, chance between chunks
-        runs = [sorted(order[k : k + chunk], key=lambda i: len(items[i].window.ids)) for k in range(0, len(order), chunk)]
-        order = [i for run in runs for i in run]
+def batches(items: Sequence[Item], size: int, *, shuffle: random.Random) -> Iterator[Batch]:
+    """Batches of windows of like length, in random order."""
+    order = list(range(len(items)))
+    shuffle.shuffle(order)
+    chunk = 20 * size  # like lengths within a chunk, chance between chunks
+    runs = [sorted(order[k : k + chunk], key=lambda i: len(items[i].window.ids)) for k in range(0, len(order), chunk)]
+    order = [i for run in runs for i in run]
     groups = [order[k : k + size] for k in range(0, len(order), size)]
-    if shuffle is not None:
-        shuffle.shuffle(groups)
+    shuffle.shuffle(groups)
     for group in groups:
         yield collate([items[i] for i in group])
 

@@ -1,5 +1,6 @@
-"""The behavioural suite: minimal pairs that must flip a label, and pairs that must not (Ribeiro et al. 2020, "Beyond
-Accuracy: Behavioral Testing of NLP Models with CheckList"). Never trained on.
+"""The behavioural suite: minimal pairs that must flip a label, and pairs that must not. Never trained on.
+
+After Ribeiro et al. 2020, "Beyond Accuracy: Behavioral Testing of NLP Models with CheckList".
 """
 
 from collections import defaultdict
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.inference.classifier import Classifier
 from service.inference.decide import Decision
@@ -18,10 +19,10 @@ Result = dict[str, Any]
 
 
 class Pair(BaseModel):
-    """Texts `a` and `b`, and what must differ between them.
+    """Texts `a` and `b`, and what must differ between their answers.
 
-    A flip: `label` appears, disappears, or (both carry it) goes from the own voice to a reported one. A keep: nothing; both
-    carry `labels`. `change` says in a word or two what was done to the text.
+    A flip: `label` appears, disappears, or (both carry it) goes from the own voice to a reported one. A keep: the labels are
+    the same, right or wrong; `labels` is what coders gave both. `change` says in a word or two what was done to the text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,11 +37,19 @@ class Pair(BaseModel):
     labels: tuple[str, ...] | None = None
     why: str = ""
 
+    @model_validator(mode="after")
+    def _flip_says_what(self) -> "Pair":
+        if self.kind == "flip" and not (self.label and self.expect):
+            raise ValueError("a flip needs `label` and `expect`")
+        return self
+
 
 def read_pairs(path: Path) -> list[Pair]:
     """The pairs of a file. Raises LabelError, naming file and line."""
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
         try:
             pairs.append(Pair.model_validate_json(line))
         except ValidationError as error:

@@ -15,6 +15,7 @@ from .labels import Paragraph
 # The band in which a reader should look for themselves: where the single label is right less than two times in three.
 _UNSURE_BELOW = 2 / 3
 _MIN_POSITIVES = 5
+_LEAST_SLOPE = 1e-3  # of a label that was not learned: a higher logit never means less
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ def check_positives(paragraphs: Sequence[Paragraph], labels: Sequence[str]) -> N
                 f"of {len(paragraphs)} paragraphs of the validation split {carried} carry {label}: "
                 f"at least {_MIN_POSITIVES} that do, and some that do not, are needed"
             )
+    mains = {paragraph.main for paragraph in paragraphs}
+    if missing := [name for name in (*labels, NONE) if name not in mains]:
+        raise TrainingError(f"the validation split has no paragraph that mainly conveys {', '.join(missing)}")
 
 
 def _label_rule(scored: Sequence[Scored], column: int, label: str) -> LabelRule:
@@ -59,10 +63,10 @@ def _label_rule(scored: Sequence[Scored], column: int, label: str) -> LabelRule:
     slope, spread, intercept = _paragraph_fit(features, carried)
     probabilities = sigmoid(features @ np.array([slope, spread]) + intercept)
     return LabelRule(
-        slope=max(slope, 1e-3),
+        slope=slope,
         spread=spread,
         intercept=intercept,
-        sentence_slope=max(sentence_slope, 1e-3),
+        sentence_slope=max(sentence_slope, _LEAST_SLOPE),
         sentence_intercept=sentence_intercept,
         threshold=_threshold(probabilities),
     )
@@ -76,11 +80,12 @@ def _paragraph_fit(features: Array, carried: NDArray[np.bool_]) -> tuple[float, 
     (slope, spread), intercept = _logistic(features, carried)
     if spread < 0:
         (slope,), intercept = _logistic(features[:, :1], carried)
-        return slope, 0.0, intercept
-    if spread > slope:
+        spread = 0.0
+    elif spread > slope:
         (slope,), intercept = _logistic(features.sum(axis=1, keepdims=True), carried)
-        return slope, slope, intercept
-    return slope, spread, intercept
+        spread = slope
+    slope = max(slope, _LEAST_SLOPE)
+    return slope, min(max(spread, 0.0), slope), intercept
 
 
 def _logistic(features: Array, carried: NDArray[np.bool_]) -> tuple[list[float], float]:
@@ -113,10 +118,7 @@ def _threshold(probabilities: Array) -> float:
 def _single_label(logits: Array, main: Sequence[str | None], labels: Sequence[str]) -> tuple[tuple[float, ...], ...]:
     """Multinomial logistic regression on the paragraphs whose single label is known; rows as in `DecisionRule`."""
     classes = [*labels, NONE]
-    known = [i for i, label in enumerate(main) if label is not None]
-    model = LogisticRegression(C=1.0, max_iter=2000).fit(logits[known], [classes.index(main[i] or NONE) for i in known])
-    if len(model.classes_) < len(classes):
-        missing = ", ".join(c for i, c in enumerate(classes) if i not in model.classes_)
-        raise TrainingError(f"the validation split has no paragraph that mainly conveys {missing}")
+    known = [(row, classes.index(label)) for row, label in zip(logits, main, strict=True) if label is not None]
+    model = LogisticRegression(C=1.0, max_iter=2000).fit([row for row, _ in known], [label for _, label in known])
     rows = np.column_stack([model.coef_, model.intercept_])
     return tuple(tuple(round(float(w), 6) for w in row) for row in rows)

@@ -61,13 +61,13 @@ def render(manifest: Manifest, metrics: "Mapping[str, Metrics]") -> str:
 
 
 def _beside(metrics: "Mapping[str, Metrics]") -> list[str]:
-    """What stands beside the numbers: evidence, minimal pairs, human coders."""
+    """What stands beside the numbers: evidence, minimal pairs, coders."""
     lines = [evidence(metrics["test"]), ""]
     if metrics["behaviour"]:
         lines += [behaviour_table(metrics["behaviour"]), ""]
     if coders := metrics["coders_f1"]:
         shown = ", ".join(f"{f1:.3f} on `{name}`" for name, f1 in coders.items())
-        lines += [f"Two people who coded the corpus's sentences blind to each other agree at F1 {shown}.", ""]
+        lines += [f"The two coders of the corpus, blind to each other, agree at F1 {shown}.", ""]
     return lines
 
 
@@ -90,10 +90,9 @@ def table(rows: "Mapping[str, Metrics]") -> str:
     ]
     for name, m in rows.items():
         low, high = m["macro_f1_95"]
-        voice = m["voice"]["accuracy"]
         lines.append(
-            f"| {name} | {m['macro_f1']:.3f} | {low:.3f} to {high:.3f} | {m['single_label_accuracy']:.3f} "
-            f"| {m['confidence_ece']:.3f} | {'' if voice is None else f'{voice:.3f}'} |"
+            f"| {name} | {m['macro_f1']:.3f} | {low:.3f} to {high:.3f} | {_number(m['single_label_accuracy'])} "
+            f"| {m['confidence_ece']:.3f} | {_number(m['voice']['accuracy'])} |"
         )
     return "\n".join(lines)
 
@@ -107,13 +106,16 @@ def per_label(metrics: "Metrics") -> str:
     return "\n".join(lines)
 
 
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
 def _label_row(label: str, m: "Metrics") -> str:
-    average = m["average_precision"]
     cells: Sequence[str] = [
         f"`{label}`",
         str(m["n"]),
         *(f"{m[k]:.3f}" for k in ("precision", "recall", "f1")),
-        "" if average is None else f"{average:.3f}",
+        _number(m["average_precision"]),
         f"{m['ece']:.3f}",
     ]
     return f"| {' | '.join(cells)} |"

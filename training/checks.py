@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .errors import LabelError
 from .labels import SPLITS, Example, LabelSet, Split
 
 # Sentences that share this much of their three-word runs (Jaccard index) are one sentence, reworded.
@@ -23,6 +24,13 @@ class Finding:
 def check(labels: LabelSet) -> list[Finding]:
     """Everything found, in a fixed order; an empty list for a clean set."""
     return [*_documents(labels), *_duplicates(labels), *_near_duplicates(labels), *_main(labels)]
+
+
+def refuse_leaks(labels: LabelSet) -> None:
+    """Raises LabelError if a document, or a sentence word for word, is in several splits."""
+    for finding in (*_documents(labels), *_duplicates(labels)):
+        if finding.kind == "leak":
+            raise LabelError(f"{finding.message}: what is measured on would be learned")
 
 
 def _all(labels: LabelSet) -> Iterator[tuple[Split, Example]]:
@@ -54,12 +62,14 @@ def _duplicates(labels: LabelSet) -> Iterator[Finding]:
         if len(words) >= _MIN_WORDS:
             groups[" ".join(words)].append((split, example))
     for group in groups.values():
-        (_, first), *others = group
-        for _, other in others:
+        (split_of_first, first), *others = group
+        for split, other in others:
             if other.doc_id == first.doc_id:  # a headline and its quotation
                 continue
             kind = "conflict" if set(other.labels) != set(first.labels) else "duplicate"
-            yield Finding(kind, f"{other.id} repeats {first.id}: {first.text[:80]!r}")
+            if split != split_of_first:
+                kind = "leak"
+            yield Finding(kind, f"{other.id} ({split}) repeats {first.id} ({split_of_first}): {first.text[:80]!r}")
 
 
 def _near_duplicates(labels: LabelSet) -> Iterator[Finding]:
@@ -94,15 +104,3 @@ def _shingles(text: str) -> frozenset[tuple[str, ...]]:
     if len(words) < _MIN_WORDS:
         return frozenset()
     return frozenset(zip(*(words[k:] for k in range(_SHINGLE)), strict=False))
-
-
-def tally(examples: Iterable[Example], labels: Iterable[str]) -> dict[str, int]:
-    """Sentences, documents, and sentences per label, for `paraframe labels stats`."""
-    listed = list(examples)
-    counts = Counter(label for e in listed for label in e.labels)
-    return {
-        "sentences": len(listed),
-        "documents": len({e.doc_id for e in listed}),
-        "none": sum(not e.labels for e in listed),
-        **{label: counts[label] for label in labels},
-    }

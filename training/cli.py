@@ -14,7 +14,7 @@ from service.inference.golden import try_golden
 from service.inference.registry import Registry
 
 from .label_commands import labels_group
-from .options import MODELS, handle_errors, needs_training_tools
+from .options import LABELS, MODELS, handle_errors, needs_training_tools
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -71,6 +71,7 @@ def label(
     chosen = format_ or ("csv" if out.endswith(".csv") else "jsonl")
     with open_output(out) as output:
         report = batch.label(classifier, inputs, output, format=chosen, encoding=encoding, quiet=quiet)
+        output.worthless = not report.documents
     for failure in report.failures:
         click.echo(f"{failure.origin}: {failure.reason}", err=True)
     if not quiet:
@@ -84,11 +85,19 @@ def label(
 
 
 @main.command()
-@click.option("--labels", "labels_folder", type=click.Path(path_type=Path), default="labels", show_default=True)
+@LABELS
 @click.option("--base-model", help="Name or folder of a pretrained encoder, in place of the recipe's.")
 @click.option("--recipe", "recipe_name", default="small", show_default=True, help="A name in training/recipes, or a file.")
 @click.option("--teacher", type=click.Path(path_type=Path), help="Folder of a version to learn from beside the labels.")
-@click.option("--out", "models", type=click.Path(path_type=Path), default="models", show_default=True)
+@click.option(
+    "--out",
+    "models",
+    type=click.Path(path_type=Path),
+    default="models",
+    show_default=True,
+    envvar="MODELS_DIR",
+    help="The folder that the version is written to.",
+)
 @click.option("--version", help="Name of the new version. Default: the next number.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @handle_errors
@@ -117,11 +126,11 @@ def train(
     from .pipeline import train as run
     from .recipe import read_recipe
 
-    recipe, text = read_recipe(recipe_name, base_model=base_model)
+    recipe = read_recipe(recipe_name, base_model=base_model)
     registry = Registry(models)
     made = version or registry.next_version()
     taught_by = read_artifact(teacher) if teacher else None
-    plan = Plan(labels_folder, recipe, text, resolve(recipe.base_model), taught_by)
+    plan = Plan(labels_folder, recipe, resolve(recipe.base_model), taught_by)
     folder = run(plan, registry, made, quiet=quiet)
     click.echo(f"wrote {folder}", err=True)
     _compare(registry, [made])
@@ -130,7 +139,7 @@ def train(
 @main.command()
 @click.argument("versions", nargs=-1)
 @click.option("--data", type=click.Path(path_type=Path), help="A label file. Default: the test split in labels/.")
-@click.option("--labels", "labels_folder", type=click.Path(path_type=Path), default="labels", show_default=True)
+@LABELS
 @click.option("--baselines", is_flag=True, help="Beside what a user would try first, trained on the same labels.")
 @click.option("--json", "as_json", is_flag=True, help="All numbers, as JSON.")
 @MODELS

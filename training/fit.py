@@ -19,34 +19,17 @@ if TYPE_CHECKING:
 
 
 def fit(items: Sequence[Item], base: BaseModel, recipe: Recipe, *, labels: int, quiet: bool = False) -> FramingNetwork:
-    """Train once per seed of the recipe and average the weights.
-
-    Averaging the weights of runs that differ only in seed gives most of an ensemble's gain at the cost of one model
-    (Wortsman et al. 2022, "Model soups"). They begin at one pretrained encoder and one head, which it needs.
-    """
-    torch.manual_seed(recipe.seeds[0])
-    initial = FramingNetwork(base.encoder(), labels=labels, dropout=recipe.dropout).state_dict()
-    total: dict[str, Tensor] = {}
-    for run, seed in enumerate(recipe.seeds, 1):
-        network = FramingNetwork(base.encoder(), labels=labels, dropout=recipe.dropout)
-        network.load_state_dict(initial)
-        _train(network, items, recipe, seed, title=f"run {run} of {len(recipe.seeds)}", quiet=quiet)
-        for name, weight in network.state_dict().items():
-            total[name] = total[name] + weight if name in total else weight.clone()
-    network.load_state_dict({name: weight / len(recipe.seeds) for name, weight in total.items()})
-    return network.eval()
-
-
-def _train(network: FramingNetwork, items: Sequence[Item], recipe: Recipe, seed: int, *, title: str, quiet: bool) -> None:
-    torch.manual_seed(seed)
-    shuffle = random.Random(seed)
+    """A network trained on `items`; the recipe's seed decides all that is left to chance."""
+    torch.manual_seed(recipe.seed)
+    shuffle = random.Random(recipe.seed)
+    network = FramingNetwork(base.encoder(), labels=labels, dropout=recipe.dropout)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device).train()
     steps = recipe.epochs * -(-len(items) // recipe.batch_paragraphs)
     optimizer = _optimizer(network, recipe)
     schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * steps), steps)
     low_precision = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 there is no public question
-    with tqdm(total=steps, desc=title, unit="batch", disable=quiet) as progress:
+    with tqdm(total=steps, desc="training", unit="batch", disable=quiet) as progress:
         for _ in range(recipe.epochs):
             for batch in batches(items, recipe.batch_paragraphs, shuffle=shuffle):
                 with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
@@ -58,7 +41,7 @@ def _train(network: FramingNetwork, items: Sequence[Item], recipe: Recipe, seed:
                 optimizer.zero_grad(set_to_none=True)
                 progress.update()
                 progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-    network.to("cpu")
+    return network.to("cpu").eval()
 
 
 def batch_loss(network: FramingNetwork, batch: Batch, recipe: Recipe) -> Tensor:

@@ -16,14 +16,16 @@ _MARGIN = 0.1
 
 
 def golden(classifier: Classifier, paragraphs: Sequence[Paragraph]) -> str:
-    """JSON: a list of `{"text", "labels"}`, a few for each set of labels that occurs."""
+    """JSON: a list of `{"text", "labels"}`, up to two of each of the first sets of labels that occur."""
     rules = classifier.artifact.manifest.decision.labels
     chosen: list[dict[str, object]] = []
     per_kind: dict[tuple[str, ...], int] = {}
     for paragraph in paragraphs:
+        if len(chosen) == _COUNT:
+            break
         decision = classifier.classify(paragraph.text)[0].decision
         clear = all(abs(decision.scores[label] - rule.threshold) > _MARGIN for label, rule in rules.items())
-        if clear and per_kind.get(decision.labels, 0) < 2 and len(chosen) < _COUNT:
+        if clear and per_kind.get(decision.labels, 0) < 2:
             per_kind[decision.labels] = per_kind.get(decision.labels, 0) + 1
             chosen.append({"text": paragraph.text, "labels": list(decision.labels)})
     return json.dumps(chosen, ensure_ascii=False, indent=1) + "\n"

@@ -1,11 +1,12 @@
 """Files and folders to documents: `.txt`, `.md`, `.jsonl`, `.jsonl.gz`. What cannot be read is named, and passed over."""
 
+import codecs
 import gzip
 import json
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,13 @@ class Unreadable:
     reason: str
 
 
-def read_inputs(inputs: Iterable[Path], *, encoding: str) -> Iterator[Document | Unreadable]:
+def read_inputs(inputs: Sequence[Path], *, encoding: str, without: Path | None = None) -> Iterator[Document | Unreadable]:
     """The documents of files and folders, in order; folders are searched, by names, for the endings that are known.
 
-    A file given by name is taken whatever its ending: as JSON lines, or else as one text.
+    A file given by name is taken whatever its ending: as JSON lines, or else as one text. A text's id is its name, or its path
+    below the one folder given; of several inputs, its path. `without`: a file that folders may hold and that is no input.
     """
+    alone = len(inputs) == 1
     for path in inputs:
         try:
             inside = path.is_dir()
@@ -46,20 +49,27 @@ def read_inputs(inputs: Iterable[Path], *, encoding: str) -> Iterator[Document |
             yield _unreadable(path, error)
             continue
         if inside:
-            yield from _read_folder(path, encoding)
+            for found in _files(path):
+                if isinstance(found, Unreadable):
+                    yield found
+                elif without is None or not _same(found, without):
+                    yield from _read_file(found, str(found.relative_to(path) if alone else found), encoding)
         else:
-            yield from _read_file(path, path.name, encoding)
+            yield from _read_file(path, path.name if alone else str(path), encoding)
 
 
-def _read_folder(top: Path, encoding: str) -> Iterator[Document | Unreadable]:
+def _files(top: Path) -> Iterator[Path | Unreadable]:
     closed: list[OSError] = []
     for folder, folders, names in os.walk(top, onerror=closed.append):  # does not follow links to folders, so it ends
         folders.sort()
         for name in sorted(names):
             if name.endswith(TEXT_SUFFIXES + LINE_SUFFIXES):
-                path = Path(folder, name)
-                yield from _read_file(path, str(path.relative_to(top)), encoding)
+                yield Path(folder, name)
     yield from (_unreadable(Path(error.filename), error) for error in closed)
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.name == other.name and path.resolve() == other.resolve()
 
 
 def _unreadable(path: Path, error: OSError | EOFError | zlib.error) -> Unreadable:
@@ -93,11 +103,13 @@ def _read_text(path: Path, name: str, encoding: str) -> Document | Unreadable:
         text = data.decode(_by_mark(data) or encoding)
     except (UnicodeDecodeError, LookupError) as error:
         return Unreadable(_printable(path), f"not {encoding} text ({error}); --encoding names another")
-    return Document(name, text.removeprefix("\ufeff"), _printable(path))
+    return Document(name, text, _printable(path))
 
 
 def _by_mark(data: bytes) -> str | None:
-    return "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else None
+    if data.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    return "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None
 
 
 def _read_lines(path: Path) -> Iterator[Document | Unreadable]:

@@ -1,7 +1,8 @@
 """Batch labelling: documents in, a row per paragraph out, in the order of the input."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from service.inference.errors import ParaframeError
 from .inputs import Document, Unreadable, read_inputs
 from .output import Digest, Output
 from .rows import Csv, Format, JsonLines, rows
+
+Read = Callable[[], Iterator[Document | Unreadable]]
 
 _CHUNK = 64  # documents at once: enough to fill batches of like lengths, few enough to hold in memory
 
@@ -36,11 +39,12 @@ class Report:
 
 def label(classifier: Classifier, inputs: Sequence[Path], output: Output, *, format: str, encoding: str, quiet: bool) -> Report:
     """Label every document of `inputs` and write its rows to `output`; failures are collected and never end the run."""
-    count, fields = _survey(inputs, encoding)
+    read = partial(read_inputs, inputs, encoding=encoding, without=output.target)
+    count, fields = (None, []) if quiet and format == "jsonl" else _survey(read)
     labels = classifier.artifact.manifest.labels
     written: Format = JsonLines() if format == "jsonl" else Csv(labels, fields)
     run = f"{classifier.artifact.sha256} {format} {written.head}"
-    documents, digest, report = _begin(inputs, encoding, output, run)
+    documents, digest, report = _begin(read, output, run)
     if not digest.inputs:
         output.write(written.head)
     with tqdm(unit=" documents", disable=quiet, total=count, initial=digest.inputs) as progress:
@@ -50,7 +54,7 @@ def label(classifier: Classifier, inputs: Sequence[Path], output: Output, *, for
                 report.documents += 1
                 report.paragraphs += len(paragraphs)
                 progress.set_postfix(paragraphs=report.paragraphs, refresh=False)
-            progress.update(len(chunk))
+            progress.update(digest.inputs - progress.n)
             output.save(
                 run=run,
                 digest=digest,
@@ -61,23 +65,21 @@ def label(classifier: Classifier, inputs: Sequence[Path], output: Output, *, for
     return report
 
 
-def _survey(inputs: Sequence[Path], encoding: str) -> tuple[int, list[str]]:
+def _survey(read: Read) -> tuple[int, list[str]]:
     """How many inputs there are, and their own fields: a table's columns are known before its rows."""
     count = 0
     fields: dict[str, None] = {}
-    for item in read_inputs(inputs, encoding=encoding):
+    for item in read():
         count += 1
         if isinstance(item, Document):
             fields.update(dict.fromkeys(item.extra))
     return count, list(fields)
 
 
-def _begin(
-    inputs: Sequence[Path], encoding: str, output: Output, run: str
-) -> tuple[Iterator[Document | Unreadable], Digest, Report]:
+def _begin(read: Read, output: Output, run: str) -> tuple[Iterator[Document | Unreadable], Digest, Report]:
     """The documents yet to label, past those that an earlier run of the same model labelled, if these inputs begin so."""
     if (saved := output.saved) is not None and saved.run == run:
-        documents, digest = read_inputs(inputs, encoding=encoding), Digest()
+        documents, digest = read(), Digest()
         for item in islice(documents, saved.inputs):
             digest.add(item)
         if str(digest) == saved.digest:
@@ -85,7 +87,7 @@ def _begin(
             failures = [Unreadable(origin, reason) for origin, reason in saved.failures]
             return documents, digest, Report(saved.documents, saved.paragraphs, failures, resumed=saved.documents)
     output.restart()
-    return read_inputs(inputs, encoding=encoding), Digest(), Report()
+    return read(), Digest(), Report()
 
 
 def _chunks(documents: Iterator[Document | Unreadable], digest: Digest, report: Report) -> Iterator[list[Document]]:

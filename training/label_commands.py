@@ -5,8 +5,8 @@ import json
 import random
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,21 +14,12 @@ from service.inference.classifier import Classifier
 from service.inference.errors import InputError
 from service.inference.registry import Registry
 
-from .checks import check, tally
+from .checks import check, refuse_leaks
 from .codebook import read_codebook
 from .errors import LabelError
-from .labels import SPLITS, Example, read_file, read_labels, record, write_file
-from .options import MODELS, handle_errors, needs_training_tools
-from .rows import harmless
-
-LABELS = click.option(
-    "--labels",
-    "folder",
-    type=click.Path(path_type=Path),
-    default="labels",
-    show_default=True,
-    help="The labels folder.",
-)
+from .labels import SPLITS, Example, parse, read_file, read_labels, tally, write_file
+from .options import LABELS, MODELS, handle_errors, needs_training_tools
+from .rows import as_typed, harmless
 
 
 @click.group("labels")
@@ -39,13 +30,13 @@ def labels_group() -> None:
 @labels_group.command("check")
 @LABELS
 @handle_errors
-def check_(folder: Path) -> None:
+def check_(labels_folder: Path) -> None:
     """Find broken lines, unknown labels, duplicates, conflicts, and leakage between splits. Exit status 1 if any.
 
     \b
     paraframe labels check
     """
-    label_set = read_labels(folder, labels=read_codebook(folder).ids)
+    label_set = read_labels(labels_folder, labels=read_codebook(labels_folder).ids)
     findings = check(label_set)
     for finding in findings:
         click.echo(f"{finding.kind}: {finding.message}")
@@ -57,14 +48,14 @@ def check_(folder: Path) -> None:
 @labels_group.command()
 @LABELS
 @handle_errors
-def stats(folder: Path) -> None:
+def stats(labels_folder: Path) -> None:
     """Count sentences, documents and labels per split, and labels per genre.
 
     \b
     paraframe labels stats
     """
-    codebook = read_codebook(folder)
-    label_set = read_labels(folder, labels=codebook.ids)
+    codebook = read_codebook(labels_folder)
+    label_set = read_labels(labels_folder, labels=codebook.ids)
     columns = ["sentences", "documents", "none", *codebook.ids]
     rows: dict[str, dict[str, int]] = {split: tally(label_set.examples[split], codebook.ids) for split in SPLITS}
     everything = label_set.everything()
@@ -88,7 +79,7 @@ def _print_table(first: str, columns: list[str], rows: dict[str, dict[str, int]]
 @LABELS
 @handle_errors
 @needs_training_tools
-def agreement(folder: Path) -> None:
+def agreement(labels_folder: Path) -> None:
     """Agreement of the coders, per label and for voice, from the raw votes.
 
     \b
@@ -96,8 +87,8 @@ def agreement(folder: Path) -> None:
     """
     from .agreement import agreement as compute
 
-    codebook = read_codebook(folder)
-    label_set = read_labels(folder, labels=codebook.ids)
+    codebook = read_codebook(labels_folder)
+    label_set = read_labels(labels_folder, labels=codebook.ids)
     table = compute(label_set.everything(), codebook)
     click.echo("| label | Krippendorff's alpha | pairwise F1 | units |\n| --- | --- | --- | --- |")
     for name, row in table.items():
@@ -108,7 +99,7 @@ def agreement(folder: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @LABELS
 @handle_errors
-def import_(file: Path, folder: Path) -> None:
+def import_(file: Path, labels_folder: Path) -> None:
     """Check FILE and add it to labels/own, where the next training run finds it.
 
     FILE is JSONL with `text` and `labels` on each line, or CSV with these columns, labels parted by `;`.
@@ -116,40 +107,37 @@ def import_(file: Path, folder: Path) -> None:
     \b
     paraframe labels import my-labels.jsonl
     """
-    known = read_codebook(folder).ids
-    source = _from_csv(file) if file.suffix == ".csv" else file.read_text(encoding="utf-8")
-    target = folder / "own" / f"{file.stem}.jsonl"
+    known = read_codebook(labels_folder).ids
+    examples = _from_csv(file, known) if file.suffix == ".csv" else [example for _, example in read_file(file, labels=known)]
+    target = labels_folder / "own" / f"{file.stem}.jsonl"
     if target.exists():
         raise LabelError(f"{target} exists already: rename the file, or delete that one")
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.with_suffix(".part")
-    try:
-        staging.write_text(source, encoding="utf-8")
-        examples = [example for _, example in read_file(staging, labels=known)]
-        staging.rename(target)
-        try:
-            read_labels(folder, labels=known)  # what is right by itself may contradict what is there
-        except LabelError:
-            target.unlink()
-            raise
-    except LabelError as error:
-        raise LabelError(str(error).replace(str(staging), str(file))) from error
-    finally:
-        staging.unlink(missing_ok=True)
+    write_file(target, examples)
+    try:  # what is right by itself may contradict what is there, or be what is measured on
+        refuse_leaks(read_labels(labels_folder, labels=known))
+    except LabelError:
+        target.unlink()
+        raise
     click.echo(f"{len(examples)} examples are in {target}; the next `paraframe train` learns from them", err=True)
 
 
-def _from_csv(file: Path) -> str:
+def _from_csv(file: Path, labels: Sequence[str]) -> list[Example]:
+    """Raises LabelError, naming file and line."""
+    examples = []
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
         if not {"text", "labels"} <= set(reader.fieldnames or ()):
             raise LabelError(f"{file}: the columns `text` and `labels` are needed")
-        return "".join(json.dumps(_csv_record(row), ensure_ascii=False) + "\n" for row in reader)
-
-
-def _csv_record(row: dict[str, Any]) -> dict[str, Any]:
-    labels = [label.strip() for label in (row["labels"] or "").split(";") if label.strip()]
-    return {"text": row["text"], "labels": labels}
+        try:
+            for number, row in enumerate(reader, 1):
+                carried = [label.strip() for label in (row["labels"] or "").split(";") if label.strip()]
+                record = {"text": as_typed(row["text"] or ""), "labels": carried}
+                where = f"{file}:{reader.line_num}"
+                examples.append(parse(record, where=where, default=f"{file.stem}-{number}", labels=labels))
+        except csv.Error as error:
+            raise LabelError(f"{file}:{reader.line_num + 1}: {error}") from error
+    return examples
 
 
 @labels_group.command()
@@ -157,13 +145,13 @@ def _csv_record(row: dict[str, Any]) -> dict[str, Any]:
 @click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True)
 @LABELS
 @handle_errors
-def export(out: Path, split: str, folder: Path) -> None:
+def export(out: Path, split: str, labels_folder: Path) -> None:
     """Write one split as JSONL, or as CSV for a spreadsheet.
 
     \b
     paraframe labels export --split test --out test.csv
     """
-    label_set = read_labels(folder, labels=read_codebook(folder).ids)
+    label_set = read_labels(labels_folder, labels=read_codebook(labels_folder).ids)
     examples = label_set.examples[next(s for s in SPLITS if s == split)]
     if out.suffix != ".csv":
         write_file(out, examples)
@@ -203,14 +191,15 @@ def suggest(inputs: tuple[Path, ...], count: int, out: Path, models: Path) -> No
         try:
             for p in classifier.classify(item.text):
                 text = item.text[p.span.start : p.span.end]
-                found.append((p.decision.confidence, Example(text=text, labels=p.decision.labels, voice=p.decision.voice)))
+                if p.oddity is None:  # what the model cannot read, it should not learn
+                    found.append((p.decision.confidence, Example(text=text, labels=p.decision.labels, voice=p.decision.voice)))
         except InputError as error:
             click.echo(f"{item.origin}: {error}", err=True)
     if not found:
-        raise LabelError("no input has a text")
+        raise LabelError("no input has a text that the model can read")
     found.sort(key=lambda pair: pair[0])
     at_random = min(count // 5, max(0, len(found) - count))
     least_sure = found[: count - at_random]
     chosen = least_sure + random.Random(0).sample(found[len(least_sure) :], at_random)
-    out.write_text("".join(json.dumps(record(e), ensure_ascii=False) + "\n" for _, e in chosen), encoding="utf-8")
+    write_file(out, (example for _, example in chosen))
     click.echo(f"{len(chosen)} paragraphs are in {out}: correct `labels`, then paraframe labels import {out}", err=True)

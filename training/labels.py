@@ -7,7 +7,7 @@ and `labels`.
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,8 @@ class Example(BaseModel):
     voice: dict[str, Literal["own", "reported", "mixed"]] = {}
     main: str | None = Field(default=None, description="the framing that its paragraph mainly conveys, or `none`")
     genre: str = ""
+    outlet: str = ""
+    translated_from: str = ""
     kind: Literal["natural", "pointed", "own"] = "own"
     annotators: dict[str, list[str]] = {}
     reason: str = Field(default="", description="why the last of the annotators, who knew the others' votes, decided so")
@@ -131,19 +133,21 @@ def _read(path: Path) -> bytes:
 
 def _examples(content: bytes, path: Path, labels: Sequence[str]) -> Iterator[tuple[int, Example]]:
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LabelError(f"{path}: not UTF-8: {error}") from error
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield number, _parse(line, where=f"{path}:{number}", default=f"{path.stem}-{number}", labels=labels)
+            where = f"{path}:{number}"
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise LabelError(f"{where}: broken JSON: {error}") from error
+            yield number, parse(record, where=where, default=f"{path.stem}-{number}", labels=labels)
 
 
-def _parse(line: str, *, where: str, default: str, labels: Sequence[str]) -> Example:
-    try:
-        record: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise LabelError(f"{where}: broken JSON: {error}") from error
+def parse(record: Any, *, where: str, default: str, labels: Sequence[str]) -> Example:
+    """The example that one JSON object tells of; `default` is the id of one without. Raises LabelError, which names `where`."""
     if not isinstance(record, dict):
         raise LabelError(f"{where}: an object with `text` and `labels` was expected, not {type(record).__name__}")
     if record.get("labels") == ["none"]:
@@ -179,3 +183,15 @@ def write_file(path: Path, examples: Iterable[Example]) -> None:
 def record(example: Example) -> dict[str, Any]:
     """The JSON object of an example; reading it again gives the same example."""
     return {"id": example.id, **example.model_dump(mode="json", exclude_defaults=True), "labels": list(example.labels)}
+
+
+def tally(examples: Iterable[Example], labels: Sequence[str]) -> dict[str, int]:
+    """Sentences, documents, and sentences per label: what a card or a table tells of a set."""
+    listed = list(examples)
+    counts = Counter(label for e in listed for label in e.labels)
+    return {
+        "sentences": len(listed),
+        "documents": len({e.doc_id for e in listed}),
+        "none": sum(not e.labels for e in listed),
+        **{label: counts[label] for label in labels},
+    }

@@ -1,7 +1,7 @@
 """What an exported model gets right, measured through the serving code: the numbers of every table.
 
-Definitions are those of `sklearn.metrics`; ECE is the expected calibration error over ten equal bins (Naeini et al.
-2015). Intervals are 95% bootstrap intervals over documents.
+Definitions are those of `sklearn.metrics`, except that the F1 of a label that is neither there nor found is 1; ECE is the
+expected calibration error over ten equal bins (Naeini et al. 2015). Intervals are 95% bootstrap intervals over documents.
 """
 
 from collections import defaultdict
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from service.inference.classifier import Classifier, LabelledParagraph
 from service.inference.decide import NONE, Decision
@@ -71,12 +71,11 @@ def measure(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision], labe
 
 
 def _label(gold: NDArray[np.bool_], found: NDArray[np.bool_], scores: NDArray[np.float64]) -> Metrics:
-    precision, recall, f1, _ = precision_recall_fscore_support(gold, found, average="binary", zero_division=0)
     return {
         "n": int(gold.sum()),
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
+        "precision": float(precision_score(gold, found, zero_division=0)),
+        "recall": float(recall_score(gold, found, zero_division=0)),
+        "f1": float(_f1(gold, found)),
         "average_precision": float(average_precision_score(gold, scores)) if gold.any() else None,
         "ece": ece(scores, gold),
     }
@@ -86,18 +85,21 @@ def _single(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision], labe
     """Accuracy, calibration and confusion of the single label, where it is known."""
     classes = [*labels, NONE]
     known = [(p.main, d) for p, d in zip(paragraphs, decisions, strict=True) if p.main is not None]
-    right = np.array([main == d.label for main, d in known])
-    sure = np.array([not d.unsure for _, d in known])
+    confusion = np.zeros((len(classes), len(classes)), dtype=int)
+    for main, d in known:
+        confusion[classes.index(main), classes.index(d.label)] += 1
+    right = np.array([main == d.label for main, d in known], dtype=bool)
+    sure = np.array([not d.unsure for _, d in known], dtype=bool)
     confidence = np.array([d.confidence for _, d in known])
     return {
-        "single_label_accuracy": float(right.mean()),
+        "single_label_accuracy": _share(right),
         "confidence_ece": ece(confidence, right),
-        "sure_share": float(sure.mean()),
-        "sure_accuracy": float(right[sure].mean()) if sure.any() else None,
-        "unsure_accuracy": float(right[~sure].mean()) if (~sure).any() else None,
+        "sure_share": _share(sure),
+        "sure_accuracy": _share(right[sure]),
+        "unsure_accuracy": _share(right[~sure]),
         "confusion": {
             "classes": classes,
-            "rows_are_human": confusion_matrix([m for m, _ in known], [d.label for _, d in known], labels=classes).tolist(),
+            "rows_are_coded": confusion.tolist(),
         },
     }
 
@@ -114,8 +116,14 @@ def _voice(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision]) -> Me
     return {"n": len(right), "accuracy": sum(right) / len(right) if right else None}
 
 
+def _share(those: NDArray[np.bool_]) -> float | None:
+    return float(those.mean()) if len(those) else None
+
+
 def best_threshold(probabilities: NDArray[np.float64], carried: NDArray[np.bool_]) -> float:
-    """The threshold at or over which F1 is highest."""
+    """The threshold at or over which F1 is highest; infinite where nothing carries the label."""
+    if not carried.any():
+        return np.inf
     order = np.argsort(-probabilities)
     ordered, hits = probabilities[order], np.cumsum(carried[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + carried.sum())
@@ -131,9 +139,14 @@ def ece(stated: NDArray[np.float64], right: NDArray[np.bool_], bins: int = 10) -
 
 
 def _macro_f1(gold: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
+    return float(np.mean(_f1(gold, found)))
+
+
+def _f1(gold: NDArray[np.bool_], found: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of each column."""
     both = (gold & found).sum(axis=0)
     total = gold.sum(axis=0) + found.sum(axis=0)
-    return float(np.mean(np.where(total > 0, 2 * both / np.maximum(total, 1), 1.0)))
+    return np.where(total > 0, 2 * both / np.maximum(total, 1), 1.0)
 
 
 def _interval(gold: NDArray[np.bool_], found: NDArray[np.bool_], doc_ids: Sequence[str]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What the commands share: the models option, errors for a person, and what is said where training tools are missing."""
+"""What the commands share: where models and labels are, errors for a person, what is said where training tools are missing."""
 
 import sys
 from collections.abc import Callable
@@ -21,6 +21,15 @@ MODELS = click.option(
     show_default=True,
     envvar="MODELS_DIR",
     help="The folder of model versions.",
+)
+LABELS = click.option(
+    "--labels",
+    "labels_folder",
+    type=click.Path(path_type=Path),
+    default="labels",
+    show_default=True,
+    envvar="LABELS_DIR",
+    help="The folder of label files.",
 )
 
 

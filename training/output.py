@@ -52,10 +52,14 @@ class Digest:
 
 
 class Output:
-    """Where rows go. `saved` is what an earlier run left, if anything; without a file nothing is ever saved."""
+    """Where rows go. `saved` is what an earlier run left, if anything; without a file nothing is ever saved.
+
+    `worthless`: set it, and the file stays as it was before.
+    """
 
     def __init__(self, target: Path | None = None, part: BinaryIO | None = None) -> None:
-        self._target = target
+        self.target = target
+        self.worthless = False
         self._part = part
         self._pending: list[str] = []
         self.saved = self._read_checkpoint()
@@ -81,10 +85,10 @@ class Output:
 
     def save(self, *, run: str, digest: Digest, documents: int, paragraphs: int, failures: list[Unreadable]) -> None:
         """Write the rows, then say that they hold: a checkpoint never promises more than there is. Raises OutputError."""
-        if self._part is None or self._target is None:
+        if self._part is None or self.target is None:
             sys.stdout.flush()
             return
-        with _writing(self._target):
+        with _writing(self.target):
             self.flush()
             checkpoint = Checkpoint(
                 run=run,
@@ -108,7 +112,7 @@ class Output:
 
     @property
     def _checkpoint(self) -> Path:
-        return _checkpoint_of(self._target or Path())
+        return _checkpoint_of(self.target or Path())
 
     def _read_checkpoint(self) -> Checkpoint | None:
         if self._part is None:
@@ -127,8 +131,10 @@ def open_output(out: str) -> Iterator[Output]:
         yield Output()
         return
     target = Path(out)
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder")
+    if target.is_symlink():
+        target = target.resolve()  # what is linked to is written, the link stays
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target} is no regular file (- stands for standard output)")
     part = _part_of(target)
     with _writing(target):
         file = part.open("a+b", buffering=0)
@@ -141,7 +147,10 @@ def open_output(out: str) -> Iterator[Output]:
                 output.flush()
                 os.fsync(file.fileno())
                 _checkpoint_of(target).unlink(missing_ok=True)
-                part.replace(target)
+                if output.worthless:
+                    part.unlink()
+                else:
+                    part.replace(target)
         except BaseException:
             if not _checkpoint_of(target).exists():  # nothing to go on from
                 part.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from .base_models import BaseModel
 from .batches import items
 from .behaviour import Pair, behave, read_suite
 from .calibrate import Scored, calibrate, check_positives
+from .checks import refuse_leaks
 from .codebook import read_codebook
 from .errors import TrainingError
 from .export import check_parity, export
@@ -39,7 +40,6 @@ class Plan:
 
     labels_folder: Path
     recipe: Recipe
-    recipe_text: str
     base: BaseModel
     teacher: Artifact | None = None
 
@@ -63,7 +63,7 @@ def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
         check_parity(network, folder, [i.window for i in train_items[:32]], tokenizer.vocabulary_size)
         (folder / artifact.TOKENIZER).write_text(plan.base.tokenizer_json(), encoding="utf-8")
         (folder / artifact.CODEBOOK).write_bytes((plan.labels_folder / "codebook.json").read_bytes())
-        (folder / artifact.RECIPE).write_text(plan.recipe_text, encoding="utf-8")
+        (folder / artifact.RECIPE).write_text(plan.recipe.toml(), encoding="utf-8")
         _seal(folder, _manifest(version, label_set, codebook.ids, plan), label_set, suite, coders)
     return registry.models / version
 
@@ -80,6 +80,7 @@ def _check(plan: Plan, registry: Registry, version: str, label_set: LabelSet, la
         raise TrainingError(
             f"the teacher knows {', '.join(plan.teacher.manifest.labels)}; the codebook has {', '.join(labels)}"
         )
+    refuse_leaks(label_set)
     check_positives(label_set.paragraphs("validation"), labels)
     if not label_set.examples["test"]:
         raise TrainingError("the test split is empty: there would be nothing to measure on")
@@ -88,7 +89,7 @@ def _check(plan: Plan, registry: Registry, version: str, label_set: LabelSet, la
 def _seal(folder: Path, manifest: Manifest, label_set: LabelSet, suite: Sequence[Pair], coders: dict[str, float]) -> None:
     """Calibrate, evaluate and describe the version in `folder`, each step by the classifier that the one before made.
 
-    `coders`: F1 of the human coders among themselves, to stand beside the model's.
+    `coders`: F1 of the blind coders among themselves, to stand beside the model's.
     """
     for name in (artifact.METRICS, artifact.GOLDEN, artifact.CARD):
         (folder / name).write_text("{}\n", encoding="utf-8")
@@ -133,6 +134,6 @@ def _manifest(version: str, label_set: LabelSet, labels: Sequence[str], plan: Pl
         base_model=BaseModelEntry(name=plan.base.name, sha256=plan.base.sha256),
         teacher_sha256=plan.teacher.sha256 if plan.teacher else None,
         label_files=label_set.digests,
-        seed=plan.recipe.seeds[0],
+        seed=plan.recipe.seed,
         files={},
     )

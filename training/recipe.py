@@ -1,7 +1,6 @@
 """A recipe: everything that decides a training run but the labels, in one TOML file. Unknown keys are refused."""
 
 import json
-import re
 import tomllib
 from pathlib import Path
 
@@ -13,7 +12,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 class Recipe(BaseModel):
-    """Hyper-parameters; defaults are those of the shipped model."""
+    """Hyper-parameters. `training/recipes/small.toml` has those of the shipped model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,27 +25,26 @@ class Recipe(BaseModel):
     layer_decay: float = Field(gt=0, le=1, description="each layer learns by this factor less than the one above")
     warmup: float = Field(ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(ge=0)
-    dropout: float = Field(ge=0, lt=1)
+    dropout: float = Field(ge=0, lt=1, description="before the head; within the encoder its own holds")
     voice_weight: float = Field(ge=0, description="of the voice loss beside the label loss")
     distillation: float = Field(ge=0, le=1, description="share of the loss that follows a teacher, if one is given")
     recut: float = Field(0.0, ge=0, le=1, description="share of the documents that come once more, cut elsewhere")
     noise: float = Field(0.0, ge=0, le=1, description="share of the paragraphs that come once more, misspelt")
-    seeds: tuple[int, ...] = Field(min_length=1, description="one run each; their weights are averaged")
+    seed: int = 1
+
+    def toml(self) -> str:
+        """The recipe as a file; a string or number is written in TOML as in JSON."""
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.model_dump().items())
 
 
-def read_recipe(name_or_path: str, *, base_model: str | None = None) -> tuple[Recipe, str]:
-    """A recipe by the name of a file in `training/recipes/`, or by path, and its text. Raises RecipeError.
-
-    With `base_model`, that takes the place of the recipe's own, in the text too.
-    """
+def read_recipe(name_or_path: str, *, base_model: str | None = None) -> Recipe:
+    """A recipe by the name of a file in `training/recipes/`, or by path; `base_model` replaces its own. Raises RecipeError."""
     path = RECIPES / f"{name_or_path}.toml"
     if not path.is_file():
         path = Path(name_or_path)
     try:
-        text = path.read_text(encoding="utf-8")
-        if base_model is not None:
-            text = re.sub(r"(?m)^base_model\s*=.*$", lambda _: f"base_model = {json.dumps(base_model)}", text)
-        return Recipe.model_validate(tomllib.loads(text)), text
+        read = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate(read if base_model is None else {**read, "base_model": base_model})
     except OSError as error:
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise RecipeError(f"there is no recipe {name_or_path!r}; the project has {known}") from error

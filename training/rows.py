@@ -10,7 +10,6 @@ from service.inference.classifier import Classifier, LabelledParagraph
 
 from .inputs import Document
 
-FORMATS = ("jsonl", "csv")
 # What a spreadsheet would run as a formula; a leading apostrophe makes it text (OWASP, "CSV Injection").
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _PLAIN_COLUMNS = ("doc_id", "paragraph", "start", "end", "text", "label", "confidence", "unsure", "labels")
@@ -120,3 +119,8 @@ def harmless(value: Any) -> Any:
     if isinstance(value, (dict, list)):
         value = json.dumps(value, ensure_ascii=False)
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+
+
+def as_typed(cell: str) -> str:
+    """The value of a cell that `harmless` made."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
