@@ -31,7 +31,9 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(8_000_000, ge=1, description="Longest request body")
     max_text_chars: int = Field(1_000_000, ge=1, le=MOST_TEXT_CHARS, description="Longest text of one document, in characters")
     max_batch_documents: int = Field(256, ge=1, le=MOST_DOCUMENTS, description="Most documents in one batch request")
-    max_waiting_tokens: int = Field(100_000, ge=1, description="Work admitted at once, half of it at most to one request; the rest gets 429")
+    max_waiting_tokens: int = Field(
+        100_000, ge=1, description="Work admitted at once, to one request half of it; the rest gets 429"
+    )
     deadline_seconds: float = Field(30, gt=0, description="Longest a request waits for its answer")
     body_seconds: float = Field(20, gt=0, description="Longest a client may take to send a request's body")
     stop_seconds: int = Field(20, ge=0, description="Longest to wait for running requests when stopping")
