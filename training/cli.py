@@ -14,7 +14,7 @@ from service.inference.golden import try_golden
 from service.inference.registry import Registry
 
 from .label_commands import labels_group
-from .options import LABELS, MODELS, handle_errors, needs_training_tools
+from .options import LABELS, MODELS, folder_option, handle_errors, needs_training_tools
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -89,15 +89,7 @@ def label(
 @click.option("--base-model", help="Name or folder of a pretrained encoder, in place of the recipe's.")
 @click.option("--recipe", "recipe_name", default="small", show_default=True, help="A name in training/recipes, or a file.")
 @click.option("--teacher", type=click.Path(path_type=Path), help="Folder of a version to learn from beside the labels.")
-@click.option(
-    "--out",
-    "models",
-    type=click.Path(path_type=Path),
-    default="models",
-    show_default=True,
-    envvar="MODELS_DIR",
-    help="The folder that the version is written to.",
-)
+@folder_option("--out", "models", default="models", envvar="MODELS_DIR", help="The folder that the version is written to.")
 @click.option("--version", help="Name of the new version. Default: the next number.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @handle_errors

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
@@ -14,23 +14,18 @@ from service.inference.errors import ParaframeError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MODELS = click.option(
-    "--models",
-    type=click.Path(path_type=Path),
-    default="models",
-    show_default=True,
-    envvar="MODELS_DIR",
-    help="The folder of model versions.",
-)
-LABELS = click.option(
-    "--labels",
-    "labels_folder",
-    type=click.Path(path_type=Path),
-    default="labels",
-    show_default=True,
-    envvar="LABELS_DIR",
-    help="The folder of label files.",
-)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def folder_option(*names: str, default: str, envvar: str, help: str) -> Callable[[Command], Command]:
+    """A folder that the service's setting `envvar` names too."""
+    return click.option(
+        *names, type=click.Path(path_type=Path), default=default, show_default=True, envvar=envvar, show_envvar=True, help=help
+    )
+
+
+MODELS = folder_option("--models", default="models", envvar="MODELS_DIR", help="The folder of model versions.")
+LABELS = folder_option("--labels", "labels_folder", default="labels", envvar="LABELS_DIR", help="The folder of label files.")
 
 
 def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
