@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from service.inference.artifact import read_artifact
 from service.inference.classifier import Classifier
 from service.inference.decide import Decision, sigmoid
 from service.inference.registry import Registry
-from training import card
+from training import base_models, card
 from training.augment import misspell, recut
 from training.base_models import PACKAGED, resolve
 from training.baselines import tfidf
@@ -150,6 +151,25 @@ def test_a_base_model_that_is_not_the_published_one_is_refused(monkeypatch: pyte
         resolve("all-MiniLM-L6-v2")
     with pytest.raises(BaseModelError, match=r"has no model\.safetensors"):
         resolve(str(tmp_path))
+
+
+def test_a_base_model_in_parts_is_unpacked_once_and_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("model/model.safetensors", b"weights" * 100)
+    data = archive.read_bytes()
+    for n, part in enumerate((data[:100], data[100:]), 1):
+        folder = tmp_path / f"part_{n}"
+        folder.mkdir()
+        (folder / f"model.zip.00{n}").write_bytes(part)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    parts = [tmp_path / "part_1", tmp_path / "part_2"]
+    unpacked = base_models._unpacked_parts("model", parts)
+    assert (unpacked / "model.safetensors").read_bytes() == b"weights" * 100
+    assert [path.name for path in (tmp_path / "cache" / "paraframe").iterdir()] == ["model"]
+    for folder in parts:
+        shutil.rmtree(folder)
+    assert base_models._unpacked_parts("model", parts) == unpacked
 
 
 def paragraph(*labels: str) -> Paragraph:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_score, recall_score
+from sklearn.metrics import average_precision_score, confusion_matrix, precision_score, recall_score
 
 from service.inference.classifier import Classifier, LabelledParagraph
 from service.inference.decide import NONE, Decision
@@ -85,9 +85,7 @@ def _single(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision], labe
     """Accuracy, calibration and confusion of the single label, where it is known."""
     classes = [*labels, NONE]
     known = [(p.main, d) for p, d in zip(paragraphs, decisions, strict=True) if p.main is not None]
-    confusion = np.zeros((len(classes), len(classes)), dtype=int)
-    for main, d in known:
-        confusion[classes.index(main), classes.index(d.label)] += 1
+    confusion = confusion_matrix([m for m, _ in known], [d.label for _, d in known], labels=classes).tolist() if known else None
     right = np.array([main == d.label for main, d in known], dtype=bool)
     sure = np.array([not d.unsure for _, d in known], dtype=bool)
     confidence = np.array([d.confidence for _, d in known])
@@ -99,7 +97,7 @@ def _single(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision], labe
         "unsure_accuracy": _share(right[~sure]),
         "confusion": {
             "classes": classes,
-            "rows_are_coded": confusion.tolist(),
+            "rows_are_coded": confusion,
         },
     }
 

@@ -51,7 +51,7 @@ class Manifest(_Strict):
     decision: DecisionRule
     base_model: BaseModelEntry
     teacher_sha256: str | None = Field(pattern=r"^[0-9a-f]{64}$", description="of the model that it was distilled from")
-    label_files: dict[str, str] = Field(description="sha256 of each label file that it was trained and calibrated on")
+    label_files: dict[str, str] = Field(description="sha256 of each label file: trained on, calibrated on, measured on")
     seed: int
     files: dict[str, FileEntry]
 
