@@ -5,10 +5,12 @@ import json
 import random
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from service.inference.artifact import read_artifact
 from service.inference.classifier import Classifier
@@ -18,11 +20,12 @@ from training import base_models, card
 from training.augment import misspell, recut
 from training.base_models import PACKAGED, resolve
 from training.baselines import tfidf
-from training.batches import items
+from training.batches import collate, items
 from training.behaviour import Pair, behave
 from training.calibrate import Scored, calibrate
 from training.codebook import read_codebook
 from training.errors import BaseModelError, TrainingError
+from training.fit import fit
 from training.labels import Example, Paragraph, paragraphs, read_file, read_labels
 from training.metrics import best_threshold, ece, evaluate, measure
 from training.pipeline import Plan, train
@@ -142,6 +145,35 @@ def test_a_teacher_is_learned_from_and_named(tiny_base: Path, tiny_labels: Path,
     student = read_artifact(train(plan, Registry(tmp_path), "1.0.0", quiet=True))
     assert student.manifest.teacher_sha256 == teacher.sha256
     assert student.contents["model.bin"] != read_artifact(tiny_models / "1.0.0").contents["model.bin"]
+
+
+def test_a_teachers_tokens_alone_teach_which_words_decide(
+    tiny_base: Path, tiny_labels: Path, tiny_classifier: Classifier
+) -> None:
+    base = resolve(str(tiny_base))
+    paragraphs = read_labels(tiny_labels, labels=LABELS).paragraphs("train")
+    made = items(paragraphs, base.tokenizer(), LABELS, tiny_classifier)
+    for item in made:
+        for sentence in range(len(item.targets)):
+            inside = item.token_weights[item.window.sentence_of == sentence]
+            assert inside.sum(axis=0) == pytest.approx(1, abs=1e-5)
+        assert not item.token_weights[item.window.sentence_of < 0].any()
+    unlabelled = [replace(i, targets=np.full_like(i.targets, -1), taught=np.full_like(i.taught, -1)) for i in made]
+    network = fit(unlabelled, base, TINY_RECIPE.model_copy(update={"token_distillation": 1.0}), labels=4, quiet=True)
+    batch = collate(made)
+    with torch.no_grad():
+        logits = network(batch.input_ids, batch.attention_mask)[..., :4]
+    weighed = batch.token_weights > 0.3
+    assert weighed.sum() > len(made)
+    agreed = (logits[weighed] > 0) == (batch.taught_tokens[weighed] > 0.5)
+    assert agreed.float().mean() > 0.95
+
+
+def test_a_teacher_that_cuts_words_otherwise_teaches_sentences_only(tiny_base: Path, shipped: Classifier) -> None:
+    unknown_word = Paragraph((Example(text="The ministry praised hippopotamuses.", labels=(), doc_id="d"),))
+    (item,) = items([unknown_word], resolve(str(tiny_base)).tokenizer(), LABELS, shipped)
+    assert not item.token_weights.any()
+    assert (item.taught[:, :4] >= 0).all()
 
 
 def test_a_base_model_that_is_not_the_published_one_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -45,16 +45,19 @@ def fit(items: Sequence[Item], base: BaseModel, recipe: Recipe, *, labels: int, 
 
 
 def batch_loss(network: FramingNetwork, batch: Batch, recipe: Recipe) -> Tensor:
-    """Binary cross-entropy to the labels and, where there is a teacher, to its probabilities.
+    """Binary cross-entropy to the labels and, where there is a teacher, to its probabilities for sentences and tokens.
 
     Of every sentence the labels count, of a label that is there also its voice. Learning from a larger network's
     probabilities beside the labels is Hinton, Vinyals and Dean's (2015, "Distilling the Knowledge in a Neural Network").
+    Its tokens say, beyond that, which words of the sentence decide.
     """
-    logits = network.sentence_logits(batch.input_ids, batch.attention_mask, batch.sentence_of, batch.targets.shape[1])
+    outputs = network(batch.input_ids, batch.attention_mask)
+    logits = network.pool(outputs, batch.sentence_of, batch.targets.shape[1])
     loss = _loss(logits, batch.targets, recipe.voice_weight)
-    if not bool((batch.taught >= 0).any()):
-        return loss
-    return (1 - recipe.distillation) * loss + recipe.distillation * _loss(logits, batch.taught, recipe.voice_weight)
+    if bool((batch.taught >= 0).any()):
+        taught_loss = _loss(logits, batch.taught, recipe.voice_weight)
+        loss = (1 - recipe.distillation) * loss + recipe.distillation * taught_loss
+    return loss + recipe.token_distillation * _token_loss(outputs[..., : network.labels], batch)
 
 
 def _loss(logits: Tensor, targets: Tensor, voice_weight: float) -> Tensor:
@@ -64,6 +67,14 @@ def _loss(logits: Tensor, targets: Tensor, voice_weight: float) -> Tensor:
     label_loss = loss[..., :labels].sum() / known[..., :labels].sum().clamp(min=1) * labels
     voice_loss = loss[..., labels:].sum() / known[..., labels:].sum().clamp(min=1)
     return label_loss + voice_weight * voice_loss
+
+
+def _token_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Of tokens, weighted as the teacher weighs them; on the scale of a sentence's label loss, 0 without a teacher."""
+    loss = nn.functional.binary_cross_entropy_with_logits(
+        logits, batch.taught_tokens, weight=batch.token_weights, reduction="sum"
+    )
+    return loss / batch.token_weights.sum().clamp(min=1) * logits.shape[-1]
 
 
 def _optimizer(network: FramingNetwork, recipe: Recipe) -> "Optimizer":

@@ -36,9 +36,12 @@ class FramingNetwork(nn.Module):
         values, attention = outputs.split([2 * self.labels, self.labels], dim=-1)
         return torch.cat([values, attention.clamp(-_MAX_ATTENTION, _MAX_ATTENTION)], dim=-1)
 
-    def sentence_logits(self, input_ids: Tensor, attention_mask: Tensor, sentence_of: Tensor, sentences: int) -> Tensor:
-        """Sentence logits `(batch, sentences, 2 * labels)`; `sentence_of` `(batch, tokens)` is -1 outside sentences."""
-        values, attention = self(input_ids, attention_mask).split([2 * self.labels, self.labels], dim=-1)
+    def pool(self, outputs: Tensor, sentence_of: Tensor, sentences: int) -> Tensor:
+        """Sentence logits `(batch, sentences, 2 * labels)` of token outputs.
+
+        `sentence_of` `(batch, tokens)` is -1 outside sentences.
+        """
+        values, attention = outputs[..., : 2 * self.labels], outputs[..., 2 * self.labels :]
         weights = torch.exp(torch.cat([attention, attention], dim=-1))  # (batch, tokens, 2 * labels)
         member = nn.functional.one_hot(sentence_of + 1, sentences + 1)[..., 1:].to(values.dtype)  # (batch, tokens, s)
         sums = torch.einsum("bts,btk->bsk", member, weights * values)

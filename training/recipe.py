@@ -28,6 +28,7 @@ class Recipe(BaseModel):
     dropout: float = Field(ge=0, lt=1, description="before the head; within the encoder its own holds")
     voice_weight: float = Field(ge=0, description="of the voice loss beside the label loss")
     distillation: float = Field(ge=0, le=1, description="share of the loss that follows a teacher, if one is given")
+    token_distillation: float = Field(0.0, ge=0, description="of the loss that follows a teacher's tokens")
     recut: float = Field(0.0, ge=0, le=1, description="share of the documents that come once more, cut elsewhere")
     noise: float = Field(0.0, ge=0, le=1, description="share of the paragraphs that come once more, misspelt")
     seed: int = 1

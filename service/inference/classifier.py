@@ -82,39 +82,41 @@ class Classifier:
         """The labelled paragraphs, from the outputs of all windows of `prepared` in order."""
         remaining = iter(outputs)
         return [
-            self._label(prepared.text, span, windows, [next(remaining) for _ in windows])
+            self._label(prepared.text, span, [(window, next(remaining)) for window in windows])
             for span, windows in zip(prepared.paragraphs, prepared.windows, strict=True)
         ]
+
+    def read(self, paragraphs: Sequence[Sequence[str]]) -> list[list[tuple[Window, Outputs]]]:
+        """The windows of paragraphs whose sentences are known, each with the network's outputs for its tokens."""
+        cut = [self._tokenizer.windows(*join(sentences)) for sentences in paragraphs]
+        outputs = iter(self.encode([window for windows in cut for window in windows]))
+        return [[(window, next(outputs)) for window in windows] for windows in cut]
 
     def sentence_logits(self, paragraphs: Sequence[Sequence[str]]) -> list[tuple[Array, Array]]:
         """Label and voice logits, each `(sentences, labels)`, of paragraphs whose sentences are known.
 
         What calibration is fitted on; `finish` pools the same way.
         """
-        cut = [self._tokenizer.windows(*join(sentences)) for sentences in paragraphs]
-        outputs = iter(self.encode([window for windows in cut for window in windows]))
         return [
-            self._pool(len(sentences), windows, [next(outputs) for _ in windows])
-            for sentences, windows in zip(paragraphs, cut, strict=True)
+            self.pool(len(sentences), windows) for sentences, windows in zip(paragraphs, self.read(paragraphs), strict=True)
         ]
 
-    def _label(
-        self, text: str, span: ParagraphSpan, windows: Sequence[Window], outputs: Sequence[Outputs]
-    ) -> LabelledParagraph:
-        decision = self._decider.decide(*self._pool(len(span.sentences), windows, outputs))
+    def _label(self, text: str, span: ParagraphSpan, windows: Sequence[tuple[Window, Outputs]]) -> LabelledParagraph:
+        decision = self._decider.decide(*self.pool(len(span.sentences), windows))
         oddity = language.oddity(text[span.start : span.end], supported=self.artifact.manifest.language)
         if oddity is not None:
             decision = replace(decision, confidence=min(decision.confidence, _ODD_CONFIDENCE), unsure=True)
         return LabelledParagraph(span, decision, oddity)
 
-    def _pool(self, sentences: int, windows: Sequence[Window], outputs: Sequence[Outputs]) -> tuple[Array, Array]:
-        """Token outputs to sentence logits: per label, an average of its tokens' logits by learned weights.
+    def pool(self, sentences: int, windows: Sequence[tuple[Window, Outputs]]) -> tuple[Array, Array]:
+        """The outputs for a paragraph's tokens to label and voice logits, each `(sentences, labels)`.
 
-        The weights' logarithms are the last third of the outputs. A sentence's tokens may be spread over windows.
+        Per label an average of its tokens' logits by learned weights, whose logarithms are the last third of the outputs.
+        A sentence's tokens may be spread over windows.
         """
         labels = len(self._decider.labels)
-        sentence_of = np.concatenate([window.sentence_of for window in windows])
-        tokens = np.concatenate(outputs).astype(np.float64)
+        sentence_of = np.concatenate([window.sentence_of for window, _ in windows])
+        tokens = np.concatenate([outputs for _, outputs in windows]).astype(np.float64)
         inside = sentence_of >= 0
         sentence_of, tokens = sentence_of[inside], tokens[inside]
         values = tokens[:, : 2 * labels]
