@@ -163,10 +163,12 @@ def test_a_teachers_tokens_alone_teach_which_words_decide(
     batch = collate(made)
     with torch.no_grad():
         logits = network(batch.input_ids, batch.attention_mask)[..., :4]
-    weighed = batch.token_weights > 0.3
-    assert weighed.sum() > len(made)
-    agreed = (logits[weighed] > 0) == (batch.taught_tokens[weighed] > 0.5)
-    assert agreed.float().mean() > 0.95
+    weighed = batch.token_weights > 0.1
+    deciding = batch.taught_tokens[weighed] > 0.5
+    found = logits[weighed] > 0
+    assert deciding.sum() > 100
+    assert found[deciding].float().mean() > 0.9
+    assert found[~deciding].float().mean() < 0.05
 
 
 def test_a_teacher_that_cuts_words_otherwise_teaches_sentences_only(tiny_base: Path, shipped: Classifier) -> None:
