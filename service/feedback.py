@@ -1,7 +1,7 @@
 """Labels that people give over HTTP: appended to a label file that the next training run reads.
 
 An example is acknowledged when its line is on disk. A line that a crash left half-written was never acknowledged, and
-is cut off when the file is next opened.
+is cut off when the file is next opened; a whole one that only lacks its line break, as some editors leave it, stays.
 """
 
 import errno
@@ -43,6 +43,9 @@ class FeedbackStore:
         with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             end = _end_of_last_line(file.fileno())
+            if _is_json(os.pread(file.fileno(), os.fstat(file.fileno()).st_size - end, end)):
+                end = os.fstat(file.fileno()).st_size
+                line = b"\n" + line
             try:
                 os.ftruncate(file.fileno(), end)
                 _write_all(file.fileno(), line, end)
@@ -56,6 +59,15 @@ def _write_all(descriptor: int, data: bytes, at: int) -> None:
     """A disk that is nearly full takes a part and says so only by the count."""
     if os.pwrite(descriptor, data, at) < len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _is_json(line: bytes) -> bool:
+    """Of an object, no part is: it ends with its brace."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _end_of_last_line(descriptor: int) -> int:

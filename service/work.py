@@ -73,6 +73,7 @@ class Labeller:
 
         Raises ApiError: 429 if they do not fit, all together; 503 if the service cannot infer at all.
         """
+        failed: Exception
         with self._scheduler.admitted(_tokens(requests)):
             try:
                 async with asyncio.TaskGroup() as group:  # if one raises, none goes on computing for nobody
@@ -80,7 +81,8 @@ class Labeller:
                     tasks = [group.create_task(self._label_or_error(request, classifier, turn)) for request in requests]
                 return [task.result() for task in tasks]
             except* ApiError as errors:
-                raise errors.exceptions[0] from None
+                failed = errors.exceptions[0]
+        raise failed  # not within `except*`: before Python 3.11.4 it came out wrapped in a group
 
     async def _label_or_error(
         self, request: ClassifyRequest, classifier: Classifier, turn: asyncio.Semaphore

@@ -173,6 +173,14 @@ def test_a_line_that_a_crash_left_half_written_is_cut_off(client: TestClient, se
     assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["One.", "Two."]
 
 
+def test_a_line_that_an_editor_left_without_its_break_stays(client: TestClient, settings: Settings) -> None:
+    client.post("/v1/feedback", json={"text": "One.", "labels": []})
+    path = settings.labels_dir / "feedback" / "feedback.jsonl"
+    path.write_text(path.read_text().rstrip())
+    client.post("/v1/feedback", json={"text": "Two.", "labels": []})
+    assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["One.", "Two."]
+
+
 def test_feedback_that_cannot_be_stored_is_not_acknowledged(client: TestClient, settings: Settings, caplog) -> None:
     settings.labels_dir.write_text("a file where a folder should be")
     answer = client.post("/v1/feedback", json={"text": "One.", "labels": []})

@@ -183,6 +183,13 @@ def test_promote_and_rollback_move_the_pointer(models_dir: Path) -> None:
         registry.rollback()
 
 
+def test_rollback_passes_over_versions_that_are_gone(models_dir: Path) -> None:
+    registry = Registry(models_dir)
+    (models_dir / "current.json").write_text('{"current": "1.1.0", "previous": ["0.9.0", "1.0.0", "1.0.5"]}')
+    assert registry.rollback() == "1.0.0"
+    assert registry.pointer().previous == ()
+
+
 def test_a_broken_version_is_not_promoted(models_dir: Path) -> None:
     (models_dir / "1.1.0" / "model.bin").write_bytes(b"")
     with pytest.raises(ArtifactError):

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.inference.artifact import Manifest, write_manifest
+from training import label_commands
 from training.cli import main
 
 BAD = ["broken.jsonl:2", "empty.txt", "binary.txt", "latin.txt"]
@@ -156,6 +157,8 @@ def test_versions_are_listed_promoted_and_rolled_back(models_dir: Path) -> None:
     assert run("rollback", "--models", models_dir).exit_code == 0
     assert "| 1.0.0 * |" in run("models", "--models", models_dir).stdout
     assert run("promote", "3.0.0", "--models", models_dir).exit_code == 2
+    (models_dir / "current.json").write_text("{")
+    assert "| 1.1.0 |" in run("models", "--models", models_dir).stdout
 
 
 def test_evaluate_measures_any_label_file(models_dir: Path, tiny_labels: Path) -> None:
@@ -209,6 +212,34 @@ def test_what_is_measured_on_cannot_be_imported(tiny_labels: Path, tmp_path: Pat
     assert refused.exit_code == 2
     assert "would be learned" in refused.stderr
     assert not (folder / "own" / "back.jsonl").exists()
+
+
+def test_a_paragraph_that_is_measured_on_cannot_be_imported_as_one_text(tiny_labels: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    two = [("The ministry spoke on Monday.", 0), ("Talks about grain went on.", 1)]
+    with (folder / "test.jsonl").open("a") as file:
+        for text, position in two:
+            row = {"id": f"t{position}", "doc_id": "t", "position": position, "text": text, "labels": [], "kind": "natural"}
+            file.write(json.dumps(row) + "\n")
+    back = tmp_path / "back.jsonl"
+    back.write_text(json.dumps({"text": " ".join(text for text, _ in two), "labels": []}) + "\n")
+    refused = run("labels", "import", back, "--labels", folder)
+    assert refused.exit_code == 2
+    assert "would be learned" in refused.stderr
+
+
+def test_an_import_that_is_interrupted_leaves_no_file(
+    tiny_labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    (tmp_path / "mine.jsonl").write_text('{"text": "A new one.", "labels": []}\n')
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(label_commands, "refuse_leaks", interrupted)
+    assert run("labels", "import", tmp_path / "mine.jsonl", "--labels", folder).exit_code != 0
+    assert not list((folder / "own").iterdir())
 
 
 def test_what_export_writes_import_reads(tiny_labels: Path, tmp_path: Path) -> None:
@@ -320,6 +351,9 @@ def test_suggestions_can_be_imported(models_dir: Path, tiny_labels: Path, tmp_pa
     assert suggested.exit_code == 0
     assert len(out.read_text().splitlines()) == 3
     assert run("labels", "import", out, "--labels", folder).exit_code == 0
+    again = run("labels", "suggest", tmp_path / "talks.txt", "--out", out, "--models", models_dir)
+    assert again.exit_code == 2
+    assert "corrections" in again.stderr
 
 
 def commands(group: click.Group, path: str = "paraframe") -> list[tuple[str, click.Command]]:

@@ -144,6 +144,10 @@ def test_codebook_and_recipe_errors_are_sentences(tmp_path: Path) -> None:
     (tmp_path / "codebook.json").write_text(json.dumps(json.loads((ROOT / "labels/codebook.json").read_text()) | {"x": 1}))
     with pytest.raises(CodebookError, match="x: Extra inputs"):
         read_codebook(tmp_path)
+    codebook = json.loads((ROOT / "labels/codebook.json").read_text())
+    (tmp_path / "codebook.json").write_text(json.dumps(codebook | {"labels": codebook["labels"][:1]}))
+    with pytest.raises(CodebookError, match="labels: Tuple should have at least 2"):
+        read_codebook(tmp_path)
     (tmp_path / "r.toml").write_text((ROOT / "training/recipes/small.toml").read_text() + "epoch = 3\n")
     with pytest.raises(RecipeError, match="epoch: Extra inputs"):
         read_recipe(str(tmp_path / "r.toml"))

@@ -195,6 +195,18 @@ async def test_a_thread_that_dies_fails_what_waits_and_is_not_healthy(tiny_class
         await dying.run(tiny_classifier, windows(tiny_classifier))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_batch_that_meets_a_dead_thread_is_refused_as_a_whole(settings: Settings) -> None:
+    app = create_app(settings)
+    with TestClient(app) as client:
+        real = app.state.host.classifier
+        app.state.host.classifier = Broken(real, SystemExit())
+        assert client.post("/v1/classify", json={"text": "the rail"}).status_code == 503
+        app.state.host.classifier = real
+        answer = client.post("/v1/classify/batch", json={"documents": [{"text": "the rail"}, {"text": "the grain"}]})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+
+
 async def test_a_thread_that_hangs_is_not_healthy(running: Scheduler, tiny_classifier: Classifier, monkeypatch) -> None:
     monkeypatch.setattr(scheduler, "HUNG_AFTER_SECONDS", 0)
     faulty = Faulty(tiny_classifier, gate=threading.Event())

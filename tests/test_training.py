@@ -16,13 +16,14 @@ from service.inference.artifact import read_artifact
 from service.inference.classifier import Classifier
 from service.inference.decide import Decision, sigmoid
 from service.inference.registry import Registry
-from training import base_models, card
+from training import base_models, card, pipeline
 from training.augment import misspell, recut
 from training.base_models import PACKAGED, resolve
 from training.baselines import tfidf
 from training.batches import collate, items
 from training.behaviour import Pair, behave
 from training.calibrate import Scored, calibrate
+from training.checks import refuse_leaks, without_leaking_feedback
 from training.codebook import read_codebook
 from training.errors import BaseModelError, TrainingError
 from training.fit import fit
@@ -43,6 +44,7 @@ def test_a_tiny_network_learns_calibrates_and_is_served(tiny_classifier: Classif
     assert metrics["macro_f1"] <= metrics["macro_f1_best_thresholds"] <= 1.0
     recorded = json.loads(tiny_classifier.artifact.contents["metrics.json"])["test"]
     assert recorded["macro_f1"] == metrics["macro_f1"]
+    assert "blind to each other" not in tiny_classifier.artifact.contents["README.md"].decode()  # nobody coded these
 
 
 def test_the_same_seed_gives_the_same_model(tiny_base: Path, tiny_labels: Path, tiny_models: Path, tmp_path: Path) -> None:
@@ -88,6 +90,26 @@ def test_recut_documents_hold_the_same_sentences_in_other_paragraphs() -> None:
     assert not list(recut(documents, random.Random(0), share=0.0))
 
 
+def test_guises_of_the_recipe_reach_what_is_trained_on(
+    tiny_base: Path, tiny_labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paragraphs = read_labels(ROOT / "labels", labels=LABELS).paragraphs("validation")[:60]
+    tokenizer = resolve(str(tiny_base)).tokenizer()
+    plain, cut = (items(paragraphs, tokenizer, LABELS, recuts=share) for share in (0.0, 1.0))
+    assert len(plain) < len(cut)
+    asked: dict[str, float] = {}
+
+    def ends_here(*_: object, **guises: float) -> None:
+        asked.update(guises)
+        raise TrainingError("enough")
+
+    monkeypatch.setattr(pipeline, "items", ends_here)
+    recipe = TINY_RECIPE.model_copy(update={"recut": 0.1, "noise": 0.3})
+    with pytest.raises(TrainingError, match="enough"):
+        train(Plan(tiny_labels, recipe, resolve(str(tiny_base))), Registry(tmp_path), "1.0.0", quiet=True)
+    assert asked == {"recuts": 0.1, "noise": 0.3}
+
+
 def test_an_example_with_line_breaks_is_one_paragraph(tiny_classifier: Classifier, tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text('{"text": "the rail.\\nperhaps the grain.", "labels": ["speculation"]}\n')
@@ -103,6 +125,22 @@ def test_feedback_that_is_being_written_is_read_up_to_its_last_whole_line(tiny_l
     label_set = read_labels(folder, labels=LABELS)
     assert label_set.examples["train"][-1].text == "One."
     assert label_set.digests["feedback/feedback.jsonl"] == hashlib.sha256(whole).hexdigest()
+
+
+def test_feedback_that_repeats_what_is_measured_on_is_left_out_and_named(
+    tiny_labels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(tiny_labels, tmp_path / "labels"))
+    (folder / "feedback").mkdir()
+    held_out = "the ministry said on monday that talks about grain would go on."
+    with (folder / "test.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "t", "text": held_out, "labels": [], "kind": "natural"}) + "\n")
+    rows = [{"id": "feedback-1", "text": held_out, "labels": []}, {"id": "feedback-2", "text": "A new one.", "labels": []}]
+    (folder / "feedback" / "feedback.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    label_set = without_leaking_feedback(read_labels(folder, labels=LABELS))
+    refuse_leaks(label_set)
+    assert [e.id for e in label_set.examples["train"] if e.id in label_set.feedback] == ["feedback-2"]
+    assert "feedback-1" in caplog.text
 
 
 def test_what_would_fail_after_training_fails_before(
@@ -277,7 +315,7 @@ def test_paragraphs_without_a_known_single_label_are_measured_too() -> None:
     measured = measure([paragraph(*both)], [decision(*both)], LABELS)
     assert measured["macro_f1"] == 1.0
     assert (measured["single_label_accuracy"], measured["sure_accuracy"]) == (None, None)
-    assert "| 1.0.0 | 1.000 | 1.000 to 1.000 |  | 0.000 |  |" in card.table({"1.0.0": measured})
+    assert "| 1.0.0 | 1.000 | 1.000 to 1.000 |  |  |  |" in card.table({"1.0.0": measured})
 
 
 def test_a_baseline_is_measured_as_the_model_is(tiny_labels: Path) -> None:

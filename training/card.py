@@ -92,7 +92,7 @@ def table(rows: "Mapping[str, Metrics]") -> str:
         low, high = m["macro_f1_95"]
         lines.append(
             f"| {name} | {m['macro_f1']:.3f} | {low:.3f} to {high:.3f} | {_number(m['single_label_accuracy'])} "
-            f"| {m['confidence_ece']:.3f} | {_number(m['voice']['accuracy'])} |"
+            f"| {_number(m['confidence_ece'])} | {_number(m['voice']['accuracy'])} |"
         )
     return "\n".join(lines)
 

@@ -1,9 +1,10 @@
 """What is wrong in a label set that each file by itself cannot show: duplicates, conflicts, leakage between splits."""
 
+import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import LabelError
 from .labels import SPLITS, Example, LabelSet, Split
@@ -13,6 +14,8 @@ _NEAR = 0.6
 _SHINGLE = 3
 _MIN_WORDS = 8  # shorter ones are datelines and formulas, which recur
 _WORD = re.compile(r"\w+")
+
+_logger = logging.getLogger("paraframe.labels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +30,37 @@ def check(labels: LabelSet) -> list[Finding]:
 
 
 def refuse_leaks(labels: LabelSet) -> None:
-    """Raises LabelError if a document, or a sentence word for word, is in several splits."""
+    """Raises LabelError if a document is in several splits, or a text of eight words or more, word for word."""
     for finding in (*_documents(labels), *_duplicates(labels)):
         if finding.kind == "leak":
             raise LabelError(f"{finding.message}: what is measured on would be learned")
+
+
+def without_leaking_feedback(labels: LabelSet) -> LabelSet:
+    """Without what clients gave labels to and is measured on; a warning names it. Their texts must not stop a training."""
+    measured = {_key(example.text) for split, example in _texts(labels) if split != "train"} - {None}
+    leaking = [e.id for e in labels.examples["train"] if e.id in labels.feedback and _key(e.text) in measured]
+    if not leaking:
+        return labels
+    _logger.warning("left out, as it repeats what is measured on: %s", ", ".join(leaking))
+    kept = [example for example in labels.examples["train"] if example.id not in set(leaking)]
+    return replace(labels, examples={**labels.examples, "train": kept})
 
 
 def _all(labels: LabelSet) -> Iterator[tuple[Split, Example]]:
     for split in SPLITS:
         for example in labels.examples[split]:
             yield split, example
+
+
+def _texts(labels: LabelSet) -> Iterator[tuple[Split, Example]]:
+    """All examples, and of what is measured on whole paragraphs too: as one text, somebody may have labelled them again."""
+    yield from _all(labels)
+    for split in SPLITS:
+        for paragraph in labels.paragraphs(split) if split != "train" else ():
+            if len(paragraph.sentences) > 1:
+                carried = tuple(sorted(paragraph.labels))
+                yield split, paragraph.sentences[0].model_copy(update={"text": paragraph.text, "labels": carried, "voice": {}})
 
 
 def _documents(labels: LabelSet) -> Iterator[Finding]:
@@ -57,10 +81,9 @@ def _documents(labels: LabelSet) -> Iterator[Finding]:
 
 def _duplicates(labels: LabelSet) -> Iterator[Finding]:
     groups: dict[str, list[tuple[Split, Example]]] = defaultdict(list)
-    for split, example in _all(labels):
-        words = _words(example.text)
-        if len(words) >= _MIN_WORDS:
-            groups[" ".join(words)].append((split, example))
+    for split, example in _texts(labels):
+        if key := _key(example.text):
+            groups[key].append((split, example))
     for group in groups.values():
         (split_of_first, first), *others = group
         for split, other in others:
@@ -93,6 +116,12 @@ def _main(labels: LabelSet) -> Iterator[Finding]:
                 yield Finding("main", f"paragraph of {paragraph.sentences[0].id} has several main framings")
             elif not coded <= {None, "none", *paragraph.labels}:
                 yield Finding("main", f"paragraph of {paragraph.sentences[0].id} lacks its main framing")
+
+
+def _key(text: str) -> str | None:
+    """What texts have in common that are the same word for word; None for short ones."""
+    words = _words(text)
+    return " ".join(words) if len(words) >= _MIN_WORDS else None
 
 
 def _words(text: str) -> list[str]:

@@ -199,7 +199,7 @@ def _compare(registry: Registry, new: list[str]) -> None:
 
     try:
         current = registry.current()
-    except UnknownVersionError:
+    except (UnknownVersionError, ArtifactError):  # none, or a broken pointer
         current = None
     rows = {}
     for version in registry.versions():

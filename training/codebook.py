@@ -39,7 +39,7 @@ class Codebook(_Strict):
     voice: dict[str, str]
     main: str
     several: str
-    labels: tuple[Definition, ...] = Field(min_length=1)
+    labels: tuple[Definition, ...] = Field(min_length=2)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Codebook":

@@ -2,11 +2,11 @@
 
 ParaframeError (service.inference)
 └── TrainingError
-├── LabelError        a label file is wrong; names file and line
-├── CodebookError     the codebook is incomplete or contradicts itself
-├── RecipeError       a recipe has an unknown key or a value out of range
-├── BaseModelError    the pretrained encoder is missing or not the published one
-└── OutputError       a file cannot be written
+    ├── LabelError        a label file is wrong; names file and line
+    ├── CodebookError     the codebook is incomplete or contradicts itself
+    ├── RecipeError       a recipe has an unknown key or a value out of range
+    ├── BaseModelError    the pretrained encoder is missing or not the published one
+    └── OutputError       a file cannot be written
 """
 
 from service.inference.errors import ParaframeError

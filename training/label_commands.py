@@ -14,7 +14,7 @@ from service.inference.classifier import Classifier
 from service.inference.errors import InputError
 from service.inference.registry import Registry
 
-from .checks import check, refuse_leaks
+from .checks import check, refuse_leaks, without_leaking_feedback
 from .codebook import read_codebook
 from .errors import LabelError
 from .labels import SPLITS, Example, parse, read_file, read_labels, tally, write_file
@@ -113,11 +113,11 @@ def import_(file: Path, labels_folder: Path) -> None:
     if target.exists():
         raise LabelError(f"{target} exists already: rename the file, or delete that one")
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_file(target, examples)
     try:  # what is right by itself may contradict what is there, or be what is measured on
-        refuse_leaks(read_labels(labels_folder, labels=known))
-    except LabelError:
-        target.unlink()
+        write_file(target, examples)
+        refuse_leaks(without_leaking_feedback(read_labels(labels_folder, labels=known)))
+    except BaseException:  # whatever ends this, an unchecked file must not stay
+        target.unlink(missing_ok=True)
         raise
     click.echo(f"{len(examples)} examples are in {target}; the next `paraframe train` learns from them", err=True)
 
@@ -181,6 +181,8 @@ def suggest(inputs: tuple[Path, ...], count: int, out: Path, models: Path) -> No
     """
     from .inputs import Document, read_inputs
 
+    if out.exists():
+        raise LabelError(f"{out} exists already, with somebody's corrections perhaps: name another file, or delete that one")
     registry = Registry(models)
     classifier = Classifier(registry.read(registry.current()))
     found: list[tuple[float, Example]] = []

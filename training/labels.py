@@ -86,10 +86,14 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """The examples of each split, and the sha256 of every file they came from, by path below the folder."""
+    """The examples of each split, and the sha256 of every file they came from, by path below the folder.
+
+    `feedback`: the ids of those that the service stored.
+    """
 
     examples: dict[Split, list[Example]]
     digests: dict[str, str]
+    feedback: frozenset[str] = frozenset()
 
     def everything(self) -> list[Example]:
         return [example for split in SPLITS for example in self.examples[split]]
@@ -105,23 +109,35 @@ def read_labels(folder: Path, *, labels: Sequence[str]) -> LabelSet:
     examples: dict[Split, list[Example]] = {split: [] for split in SPLITS}
     digests: dict[str, str] = {}
     seen: dict[str, str] = {}
+    feedback: set[str] = set()
     for split, path in files:
         content = _read(path)
         if path.parent.name == "feedback":  # being written meanwhile: what is not yet a whole line is not yet there
-            content = content[: content.rfind(b"\n") + 1]
+            content = _whole_lines(content)
         for number, example in _examples(content, path, labels):
             where = f"{path}:{number}"
             if example.id in seen:
                 raise LabelError(f"{where}: id {example.id!r} was used at {seen[example.id]}")
             seen[example.id] = where
             examples[split].append(example)
+            if path.parent.name == "feedback":
+                feedback.add(example.id)
         digests[str(path.relative_to(folder))] = hashlib.sha256(content).hexdigest()
-    return LabelSet(examples, digests)
+    return LabelSet(examples, digests, frozenset(feedback))
 
 
 def read_file(path: Path, *, labels: Sequence[str]) -> Iterator[tuple[int, Example]]:
     """(line number, example) of one file; blank lines are passed over. Raises LabelError, naming file and line."""
     yield from _examples(_read(path), path, labels)
+
+
+def _whole_lines(content: bytes) -> bytes:
+    end = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[end:])
+    except ValueError:
+        return content[:end]
+    return content
 
 
 def _read(path: Path) -> bytes:

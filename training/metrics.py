@@ -91,7 +91,7 @@ def _single(paragraphs: Sequence[Paragraph], decisions: Sequence[Decision], labe
     confidence = np.array([d.confidence for _, d in known])
     return {
         "single_label_accuracy": _share(right),
-        "confidence_ece": ece(confidence, right),
+        "confidence_ece": ece(confidence, right) if known else None,
         "sure_share": _share(sure),
         "sure_accuracy": _share(right[sure]),
         "unsure_accuracy": _share(right[~sure]),

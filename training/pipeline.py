@@ -20,7 +20,7 @@ from .base_models import BaseModel
 from .batches import items
 from .behaviour import Pair, behave, read_suite
 from .calibrate import Scored, calibrate, check_positives
-from .checks import refuse_leaks
+from .checks import refuse_leaks, without_leaking_feedback
 from .codebook import read_codebook
 from .errors import TrainingError
 from .export import check_parity, export
@@ -47,10 +47,15 @@ class Plan:
 def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
     """Train as planned and write `version` into the registry; it is not served until promoted."""
     codebook = read_codebook(plan.labels_folder)
-    label_set = read_labels(plan.labels_folder, labels=codebook.ids)
+    codebook_file = (plan.labels_folder / "codebook.json").read_bytes()  # it may be edited while the training runs
+    label_set = without_leaking_feedback(read_labels(plan.labels_folder, labels=codebook.ids))
     _check(plan, registry, version, label_set, codebook.ids)
     suite = read_suite(plan.labels_folder)
-    coders = {label: row.f1 for label, row in agreement(label_set.everything(), codebook).items() if label in codebook.ids}
+    coders = {
+        label: row.f1
+        for label, row in agreement(label_set.everything(), codebook).items()
+        if label in codebook.ids and row.units
+    }
     tokenizer = plan.base.tokenizer()
     teacher = Classifier(plan.teacher) if plan.teacher else None
     recipe = plan.recipe
@@ -62,7 +67,7 @@ def train(plan: Plan, registry: Registry, version: str, *, quiet: bool) -> Path:
         export(network, folder)
         check_parity(network, folder, [i.window for i in train_items[:32]], tokenizer.vocabulary_size)
         (folder / artifact.TOKENIZER).write_text(plan.base.tokenizer_json(), encoding="utf-8")
-        (folder / artifact.CODEBOOK).write_bytes((plan.labels_folder / "codebook.json").read_bytes())
+        (folder / artifact.CODEBOOK).write_bytes(codebook_file)
         (folder / artifact.RECIPE).write_text(plan.recipe.toml(), encoding="utf-8")
         _seal(folder, _manifest(version, label_set, codebook.ids, plan), label_set, suite, coders)
     return registry.models / version

@@ -1,8 +1,9 @@
 """Sentence logits to a paragraph's scores, labels, single label, confidence, voice and evidence.
 
-All numbers that decide are in `DecisionRule`, are fitted on the validation split alone (`training.calibrate`) and
-travel in the artifact. Calibration is Platt's (1999, "Probabilistic outputs for support vector machines"), applied
-after the last step: what is calibrated is the paragraph's score and the single label's confidence, not only the sentence's.
+All numbers that decide are in `DecisionRule` and travel in the artifact; all but `unsure_below`, a choice, are fitted on
+the validation split alone (`training.calibrate`). Calibration is Platt's (1999, "Probabilistic outputs for support vector
+machines"), applied after the last step: what is calibrated is the paragraph's score and the single label's confidence,
+not only the sentence's.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class LabelRule(_Strict):
 
 
 class DecisionRule(_Strict):
-    """`single_label`: multinomial logistic regression of the 5 classes, `none` last, on the paragraph's logits.
+    """`single_label`: multinomial logistic regression of the labels and `none`, the last class, on the paragraph's logits.
 
     Each row is one class: a weight per label, then the intercept.
     """

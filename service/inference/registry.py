@@ -88,11 +88,13 @@ class Registry:
         self._point(Pointer(current=version, previous=earlier))
 
     def rollback(self) -> str:
-        """Serve again what was served before; its name comes back."""
+        """Serve again what was served before and is still there; its name comes back."""
         pointer = self.pointer()
-        if not pointer.previous:
-            raise UnknownVersionError(f"there is nothing to roll back to: {pointer.current} was the first one served")
-        *earlier, last = pointer.previous
+        present = set(self.versions())
+        served = [version for version in pointer.previous if version in present]
+        if not served:
+            raise UnknownVersionError(f"there is nothing to roll back to: {pointer.current} is the first that is there")
+        *earlier, last = served
         self.read(last)
         self._point(Pointer(current=last, previous=tuple(earlier)))
         return last
