@@ -183,6 +183,15 @@ def test_promote_and_rollback_move_the_pointer(models_dir: Path) -> None:
         registry.rollback()
 
 
+def test_a_folder_that_cannot_be_listed_is_named(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(ArtifactError, match="cannot be read: Permission denied"):
+        Registry(models_dir).versions()
+
+
 def test_rollback_passes_over_versions_that_are_gone(models_dir: Path) -> None:
     registry = Registry(models_dir)
     (models_dir / "current.json").write_text('{"current": "1.1.0", "previous": ["0.9.0", "1.0.0", "1.0.5"]}')

@@ -140,8 +140,12 @@ def test_the_readme_s_answer_is_what_the_service_answers(served: str) -> None:
     for theirs, ours in zip(shown["paragraphs"], answer["paragraphs"], strict=True):
         for key in ("index", "start", "end", "text", "label", "labels", "voice", "unsure"):
             assert theirs[key] == ours[key]
+        assert theirs["confidence"] == pytest.approx(ours["confidence"], abs=0.05)
         for label, score in theirs["scores"].items():
             assert score == pytest.approx(ours["scores"][label], abs=0.05)
+        carried = [{(e["start"], e["end"], e["text"], e["label"], e["voice"]) for e in p["evidence"]} for p in (theirs, ours)]
+        assert carried[0] == carried[1]
+    assert shown["model"] == answer["model"]
     assert shown["summary"] == answer["summary"]
 
 

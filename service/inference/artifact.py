@@ -7,7 +7,7 @@ folder is executable: OpenVINO IR, JSON, TOML and Markdown.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -155,7 +155,11 @@ def _reason(location: tuple[int | str, ...], message: str) -> str:
     return f"{'.'.join(map(str, location)) or 'document'}: {message}"
 
 
-def version_folders(models: Path) -> Iterator[Path]:
-    """The folders in `models` that look like versions, by name; hidden and half-written ones are none."""
-    if models.is_dir():
-        yield from sorted(path for path in models.iterdir() if (path / MANIFEST).is_file() and path.name[0] != ".")
+def version_folders(models: Path) -> list[Path]:
+    """The folders in `models` that look like versions, by name; hidden and half-written ones are none. Raises ArtifactError."""
+    if not models.is_dir():
+        return []
+    try:
+        return sorted(path for path in models.iterdir() if (path / MANIFEST).is_file() and path.name[0] != ".")
+    except OSError as error:
+        raise ArtifactError(f"{models} cannot be read: {error.strerror or error}") from error
