@@ -8,6 +8,7 @@ from service.inference.classifier import Classifier
 
 from .baselines import measure_baselines
 from .behaviour import behave, read_suite
+from .checks import without_leaking_feedback
 from .errors import LabelError
 from .labels import paragraphs, read_file, read_labels
 from .metrics import Metrics, evaluate
@@ -31,5 +32,6 @@ def evaluate_all(artifacts: Sequence[Artifact], data: Path, labels_folder: Path,
         classifier = Classifier(artifact)
         rows[artifact.version] = {**evaluate(classifier, measured), "behaviour": behave(classifier, pairs) if pairs else None}
     if baselines:
-        rows |= measure_baselines(read_labels(labels_folder, labels=labels), labels, measured)
+        label_set = without_leaking_feedback(read_labels(labels_folder, labels=labels))
+        rows |= measure_baselines(label_set, labels, measured)
     return rows
