@@ -39,11 +39,11 @@ def refuse_leaks(labels: LabelSet) -> None:
 def without_leaking_feedback(labels: LabelSet) -> LabelSet:
     """Without what clients gave labels to and is measured on; a warning names it. Their texts must not stop a training."""
     measured = {_key(example.text) for split, example in _texts(labels) if split != "train"} - {None}
-    leaking = [e.id for e in labels.examples["train"] if e.id in labels.feedback and _key(e.text) in measured]
+    leaking = {e.id for e in labels.examples["train"] if e.id in labels.feedback and _key(e.text) in measured}
     if not leaking:
         return labels
-    _logger.warning("left out, as it repeats what is measured on: %s", ", ".join(leaking))
-    kept = [example for example in labels.examples["train"] if example.id not in set(leaking)]
+    _logger.warning("left out, as it repeats what is measured on: %s", ", ".join(sorted(leaking)))
+    kept = [example for example in labels.examples["train"] if example.id not in leaking]
     return replace(labels, examples={**labels.examples, "train": kept})
 
 
